@@ -1,1 +1,3 @@
-//! placeholder
+//! Tongqu (通衢): who asks, in what order things happen, and what is on record.
+
+pub mod clock;
