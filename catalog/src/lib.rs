@@ -2,10 +2,14 @@
 //!
 //! INVARIANT: pure types and rules; knows neither SQL nor HTTP nor DataFusion (Arrow schema types are fine).
 
+pub mod check;
 pub mod fault;
+pub mod identifier;
 pub mod ids;
+pub mod library;
 pub mod resource;
 
 pub use fault::{Fault, Faults};
 pub use ids::{DepartmentId, ResourceId, ResourceName};
+pub use library::{embedded, load_library};
 pub use resource::{Binding, Classification, FileFormat, Item, ItemType, Resource, SharingClass};

@@ -108,9 +108,12 @@ pub enum FileFormat {
 }
 
 /// Where a resource's bytes are. Paths are relative to the hub's source root, never absolute, never `..`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Binding {
+    /// Catalogued, with nothing behind it: a withheld entry, or one waiting for its mount. Cannot be opened.
+    #[default]
+    Unmounted,
     /// One file, or a folder of files of one format.
     Files { format: FileFormat, path: String },
     /// A table of a department's own SQLite database, read point to point, never written.
@@ -139,12 +142,21 @@ pub struct Resource {
     /// Resources this one may never be joined with, whatever a grant says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub never_join: Vec<ResourceName>,
+    #[serde(default)]
     pub binding: Binding,
 }
 
 /// Update cycles of the national guide.
 pub const UPDATE_CYCLES: [&str; 9] = [
-    "real_time", "daily", "weekly", "monthly", "quarterly", "half_yearly", "yearly", "irregular", "never",
+    "real_time",
+    "daily",
+    "weekly",
+    "monthly",
+    "quarterly",
+    "half_yearly",
+    "yearly",
+    "irregular",
+    "never",
 ];
 
 impl Resource {
@@ -154,7 +166,9 @@ impl Resource {
 
     /// Whether any item is personal: such calls must name a case and who stands behind them.
     pub fn personal(&self) -> bool {
-        self.items.iter().any(|item| item.classification >= Classification::Personal)
+        self.items
+            .iter()
+            .any(|item| item.classification >= Classification::Personal)
     }
 
     /// Arrow schema of all items in catalogue order, every field nullable (sources are dirty).
