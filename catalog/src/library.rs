@@ -30,23 +30,7 @@ struct LibraryFile {
 /// entries at `/resource/N/…`.
 pub fn load_library(text: &str) -> Result<Vec<Resource>, Faults> {
     let mut faults = Faults::default();
-    if text.len() > LIBRARY_BYTES_MAX {
-        faults.add(
-            "",
-            format!(
-                "library is longer than {LIBRARY_BYTES_MAX} bytes; split it into several files"
-            ),
-        );
-        return Err(faults);
-    }
-    let file: LibraryFile = match toml::from_str(text) {
-        Ok(file) => file,
-        Err(error) => {
-            let line = error.span().map_or(1, |span| line_of(text, span.start));
-            faults.add("", format!("line {line}: {}", error.message()));
-            return Err(faults);
-        }
-    };
+    let file: LibraryFile = read_toml(text)?;
     if file.resource.is_empty() {
         faults.add(
             "/resource",
@@ -89,6 +73,23 @@ pub fn embedded() -> Result<Vec<Resource>, Faults> {
         resources.extend(load_library(text)?);
     }
     Ok(resources)
+}
+
+/// Reads a TOML file of the catalogue; a fault names the line and stands at the whole text.
+pub(crate) fn read_toml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Faults> {
+    let mut faults = Faults::default();
+    if text.len() > LIBRARY_BYTES_MAX {
+        faults.add(
+            "",
+            format!("text is longer than {LIBRARY_BYTES_MAX} bytes; split it into several files"),
+        );
+        return Err(faults);
+    }
+    toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| line_of(text, span.start));
+        faults.add("", format!("line {line}: {}", error.message()));
+        faults
+    })
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
