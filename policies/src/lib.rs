@@ -4,12 +4,22 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+pub mod barrier;
 pub mod caller;
+mod civil;
+#[cfg(test)]
+mod fixture;
+pub mod governed;
 pub mod grant;
 pub mod mask;
 pub mod scope;
+pub mod sight;
+pub mod terms;
 
+pub use barrier::{BarrierFault, Stop};
 pub use caller::{AccountKind, Caller, Identity, Role};
+pub use governed::{Check, GovernedTable, is_governed, is_governed_source};
 pub use grant::{Grant, GrantId, GrantState, Operation, OutputItem, StandingKind, Terms};
-pub use mask::Mask;
-pub use scope::{Comparison, Scope, Value};
+pub use mask::{Mask, PseudonymKey};
+pub use scope::{BoundScope, Comparison, ComparisonOp, Scope, ScopeFault, Value};
+pub use sight::{Sight, SightFault};
