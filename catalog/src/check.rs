@@ -7,9 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fault::Faults;
 use crate::ids::is_name;
-use crate::resource::{
-    Binding, Classification, Item, ItemType, Resource, SharingClass, UPDATE_CYCLES,
-};
+use crate::resource::{Binding, Classification, Item, ItemType, Resource, SharingClass, UPDATE_CYCLES};
 
 /// Most items of one resource.
 pub const ITEMS_MAX: usize = 512;
@@ -24,13 +22,8 @@ pub const SOURCE_NAME_BYTES_MAX: usize = 128;
 /// Most resources named in `never_join`.
 pub const NEVER_JOIN_MAX: usize = 64;
 /// Libraries whose names mean something to the hub itself or to SQL clients.
-pub const RESERVED_LIBRARIES: [&str; 5] = [
-    "system",
-    "information_schema",
-    "pg_catalog",
-    "public",
-    "datafusion",
-];
+pub const RESERVED_LIBRARIES: [&str; 5] =
+    ["system", "information_schema", "pg_catalog", "public", "datafusion"];
 /// Item names that answers use for themselves.
 pub const RESERVED_ITEMS: [&str; 1] = ["key_index"];
 
@@ -60,18 +53,8 @@ const SENSITIVE_NAMES: [&str; 22] = [
     "passport",
 ];
 /// The same as they stand in Chinese titles; English titles are compared with [`SENSITIVE_NAMES`].
-const SENSITIVE_TITLES: [&str; 10] = [
-    "身份证",
-    "身份号码",
-    "手机",
-    "电话",
-    "联系方式",
-    "银行卡",
-    "银行账号",
-    "银行账户",
-    "护照",
-    "通行证号",
-];
+const SENSITIVE_TITLES: [&str; 10] =
+    ["身份证", "身份号码", "手机", "电话", "联系方式", "银行卡", "银行账号", "银行账户", "护照", "通行证号"];
 
 impl Resource {
     /// Everything wrong with this entry, at JSON pointers into it; empty means it may be published.
@@ -107,10 +90,7 @@ impl Resource {
                 ),
             ),
             Some((library, _)) if RESERVED_LIBRARIES.contains(&library) => {
-                faults.add(
-                    "/name",
-                    format!("library `{library}` is reserved; choose another library"),
-                );
+                faults.add("/name", format!("library `{library}` is reserved; choose another library"));
             }
             Some(_) => {}
         }
@@ -118,10 +98,7 @@ impl Resource {
         if !is_name(&provider.replace('-', "_")) || provider.ends_with('-') {
             faults.add(
                 "/provider",
-                format!(
-                    "{} is no department; use its short name, like `public-security`",
-                    quoted(provider)
-                ),
+                format!("{} is no department; use its short name, like `public-security`", quoted(provider)),
             );
         }
     }
@@ -129,10 +106,7 @@ impl Resource {
     fn text_faults(&self, faults: &mut Faults) {
         text(faults, "/title", &self.title, TITLE_CHARS_MAX);
         text(faults, "/abstract", &self.summary, TEXT_CHARS_MAX);
-        for (pointer, value) in [
-            ("/condition", &self.condition),
-            ("/legal_basis", &self.legal_basis),
-        ] {
+        for (pointer, value) in [("/condition", &self.condition), ("/legal_basis", &self.legal_basis)] {
             if let Some(value) = value {
                 text(faults, pointer, value, TEXT_CHARS_MAX);
             }
@@ -141,10 +115,7 @@ impl Resource {
             let cycles = UPDATE_CYCLES.join(", ");
             faults.add(
                 "/update_cycle",
-                format!(
-                    "{} is no update cycle; use one of {cycles}",
-                    quoted(&self.update_cycle)
-                ),
+                format!("{} is no update cycle; use one of {cycles}", quoted(&self.update_cycle)),
             );
         }
     }
@@ -153,10 +124,7 @@ impl Resource {
     fn class_faults(&self, faults: &mut Faults) {
         match self.class {
             SharingClass::Conditional if self.condition.is_none() => {
-                faults.add(
-                    "/condition",
-                    "a conditional resource lists scope and use; say them",
-                );
+                faults.add("/condition", "a conditional resource lists scope and use; say them");
             }
             SharingClass::Unconditional if self.condition.is_some() => {
                 faults.add(
@@ -173,10 +141,7 @@ impl Resource {
             _ => {}
         }
         let withheld = self.class == SharingClass::Withheld
-            || self
-                .items
-                .iter()
-                .any(|item| item.class == Some(SharingClass::Withheld));
+            || self.items.iter().any(|item| item.class == Some(SharingClass::Withheld));
         if withheld && self.legal_basis.is_none() {
             faults.add(
                 "/legal_basis",
@@ -196,10 +161,7 @@ impl Resource {
             if name.parts().is_none() {
                 faults.add(
                     format!("/never_join/{index}"),
-                    format!(
-                        "{} is no resource name; write `library.resource`",
-                        quoted(name.as_str())
-                    ),
+                    format!("{} is no resource name; write `library.resource`", quoted(name.as_str())),
                 );
             }
         }
@@ -209,10 +171,7 @@ impl Resource {
         if self.items.is_empty() || self.items.len() > ITEMS_MAX {
             faults.add(
                 "/items",
-                format!(
-                    "a resource has 1 to {ITEMS_MAX} items, this one {}; add or split",
-                    self.items.len()
-                ),
+                format!("a resource has 1 to {ITEMS_MAX} items, this one {}; add or split", self.items.len()),
             );
         }
         let mut names = BTreeSet::new();
@@ -220,57 +179,35 @@ impl Resource {
         for (index, item) in self.items.iter().take(ITEMS_MAX).enumerate() {
             let at = format!("/items/{index}");
             if !names.insert(item.name.as_str()) {
-                faults.add(
-                    format!("{at}/name"),
-                    format!("{} stands twice; rename one", quoted(&item.name)),
-                );
+                faults.add(format!("{at}/name"), format!("{} stands twice; rename one", quoted(&item.name)));
             // SQLite and CSV headers do not tell upper case from lower.
             } else if !columns.insert(item.source_column().to_lowercase()) {
                 faults.add(
                     format!("{at}/column"),
-                    format!(
-                        "column {} is read by another item; read it once",
-                        quoted(item.source_column())
-                    ),
+                    format!("column {} is read by another item; read it once", quoted(item.source_column())),
                 );
             }
             item.faults(&at, faults);
             if item.class.is_some_and(|class| class < self.class) {
-                faults.add(
-                    format!("{at}/class"),
-                    "an item cannot be laxer than its resource; drop the class",
-                );
+                faults
+                    .add(format!("{at}/class"), "an item cannot be laxer than its resource; drop the class");
             }
         }
     }
 
     fn derivation_faults(&self, faults: &mut Faults) {
         let items = self.items.iter().take(ITEMS_MAX);
-        let sources: BTreeMap<&str, Option<&str>> = items
-            .clone()
-            .map(|item| (item.name.as_str(), item.derived_from.as_deref()))
-            .collect();
+        let sources: BTreeMap<&str, Option<&str>> =
+            items.clone().map(|item| (item.name.as_str(), item.derived_from.as_deref())).collect();
         for (index, item) in items.enumerate() {
             let Some(source) = item.derived_from.as_deref() else {
                 continue;
             };
             let at = format!("/items/{index}/derived_from");
             if !sources.contains_key(source) {
-                faults.add(
-                    at,
-                    format!(
-                        "{} is no item of this resource; name one that is",
-                        quoted(source)
-                    ),
-                );
+                faults.add(at, format!("{} is no item of this resource; name one that is", quoted(source)));
             } else if circular(&sources, item) {
-                faults.add(
-                    at,
-                    format!(
-                        "{} is derived from itself; cut the circle",
-                        quoted(&item.name)
-                    ),
-                );
+                faults.add(at, format!("{} is derived from itself; cut the circle", quoted(&item.name)));
             }
         }
     }
@@ -280,10 +217,7 @@ impl Item {
     fn faults(&self, at: &str, faults: &mut Faults) {
         if !is_name(&self.name) {
             let shape = "use lower-case letters, digits and `_`, a letter first, at most 63";
-            faults.add(
-                format!("{at}/name"),
-                format!("{} is no item name; {shape}", quoted(&self.name)),
-            );
+            faults.add(format!("{at}/name"), format!("{} is no item name; {shape}", quoted(&self.name)));
         } else if RESERVED_ITEMS.contains(&self.name.as_str()) {
             faults.add(
                 format!("{at}/name"),
@@ -299,15 +233,12 @@ impl Item {
         if self.column.as_ref().is_some_and(unnamed) {
             faults.add(
                 format!("{at}/column"),
-                format!("no column name; write 1 to {SOURCE_NAME_BYTES_MAX} bytes without control characters"),
+                format!(
+                    "no column name; write 1 to {SOURCE_NAME_BYTES_MAX} bytes without control characters"
+                ),
             );
         }
-        if self.key
-            && matches!(
-                self.item_type,
-                ItemType::Boolean | ItemType::Float | ItemType::Binary
-            )
-        {
+        if self.key && matches!(self.item_type, ItemType::Boolean | ItemType::Float | ItemType::Binary) {
             faults.add(
                 format!("{at}/key"),
                 "a key is text, a whole number, a decimal or a date; change type or key",
@@ -326,19 +257,11 @@ impl Item {
 
     /// Whether name, column or title look like an ID number, phone, bank account or passport.
     pub fn looks_sensitive(&self) -> bool {
-        let words = [
-            self.name.as_str(),
-            self.source_column(),
-            self.title.as_str(),
-        ]
-        .map(words);
-        SENSITIVE_NAMES.iter().any(|known| {
-            words
+        let words = [self.name.as_str(), self.source_column(), self.title.as_str()].map(words);
+        SENSITIVE_NAMES.iter().any(|known| words.iter().any(|text| text.contains(&format!("_{known}_"))))
+            || SENSITIVE_TITLES
                 .iter()
-                .any(|text| text.contains(&format!("_{known}_")))
-        }) || SENSITIVE_TITLES
-            .iter()
-            .any(|known| self.title.contains(known) || self.source_column().contains(known))
+                .any(|known| self.title.contains(known) || self.source_column().contains(known))
     }
 }
 
@@ -355,10 +278,7 @@ impl Binding {
                 if !shaped {
                     faults.add(
                         "/binding/sqlite/table",
-                        format!(
-                            "{} is no table; use letters, digits and `_`, not `sqlite_…`",
-                            quoted(table)
-                        ),
+                        format!("{} is no table; use letters, digits and `_`, not `sqlite_…`", quoted(table)),
                     );
                 }
             }
@@ -370,28 +290,18 @@ impl Binding {
 /// A path stays below the source root whatever it is joined to: relative, no `..`, nothing that other
 /// systems read as a root or a separator.
 fn path_faults(faults: &mut Faults, pointer: &str, path: &str) {
-    let part_bad =
-        |part: &str| part.is_empty() || part == "." || part == ".." || part.trim() != part;
+    let part_bad = |part: &str| part.is_empty() || part == "." || part == ".." || part.trim() != part;
     if path.is_empty() || path.len() > PATH_BYTES_MAX {
         faults.add(
             pointer,
             format!("a path has 1 to {PATH_BYTES_MAX} bytes; give one relative to the source root"),
         );
-    } else if path
-        .chars()
-        .any(|c| c.is_control() || matches!(c, '\\' | ':' | '*' | '?'))
-    {
-        faults.add(
-            pointer,
-            "path holds a control character, `\\`, `:`, `*` or `?`; write it plainly",
-        );
+    } else if path.chars().any(|c| c.is_control() || matches!(c, '\\' | ':' | '*' | '?')) {
+        faults.add(pointer, "path holds a control character, `\\`, `:`, `*` or `?`; write it plainly");
     } else if path.trim_end_matches('/').split('/').any(part_bad) || path.ends_with("//") {
         faults.add(
             pointer,
-            format!(
-                "{} leaves the source root; write it relative, without `.` or `..`",
-                quoted(path)
-            ),
+            format!("{} leaves the source root; write it relative, without `.` or `..`", quoted(path)),
         );
     }
 }
@@ -413,14 +323,8 @@ fn text(faults: &mut Faults, pointer: &str, value: &str, chars_max: usize) {
     if value.trim().is_empty() {
         faults.add(pointer, "is empty; fill it in");
     } else if value.chars().count() > chars_max {
-        faults.add(
-            pointer,
-            format!("is longer than {chars_max} characters; shorten it"),
-        );
-    } else if value
-        .chars()
-        .any(|c| c.is_control() && !matches!(c, '\n' | '\t'))
-    {
+        faults.add(pointer, format!("is longer than {chars_max} characters; shorten it"));
+    } else if value.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
         faults.add(pointer, "holds a control character; remove it");
     }
 }
@@ -428,10 +332,7 @@ fn text(faults: &mut Faults, pointer: &str, value: &str, chars_max: usize) {
 /// Lower-case words between `_`, with `_` at both ends.
 fn words(text: &str) -> String {
     let mut words = String::from("_");
-    for word in text
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty())
-    {
+    for word in text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {
         words.push_str(&word.to_ascii_lowercase());
         words.push('_');
     }

@@ -56,22 +56,14 @@ impl Divisions {
         let mut faults = Faults::default();
         let mut divisions = BTreeMap::new();
         let mut lines = text.lines().enumerate();
-        if lines
-            .next()
-            .is_none_or(|(_, line)| line.trim_start_matches('\u{feff}') != "code,name,parent")
-        {
-            faults.add(
-                "/1",
-                "the first line is not `code,name,parent`; write that header",
-            );
+        if lines.next().is_none_or(|(_, line)| line.trim_start_matches('\u{feff}') != "code,name,parent") {
+            faults.add("/1", "the first line is not `code,name,parent`; write that header");
             return Err(faults);
         }
         for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
             if divisions.len() >= DIVISIONS_MAX {
-                faults.add(
-                    "",
-                    format!("more than {DIVISIONS_MAX} divisions; leave out streets and villages"),
-                );
+                faults
+                    .add("", format!("more than {DIVISIONS_MAX} divisions; leave out streets and villages"));
                 return Err(faults);
             }
             match parse(line) {
@@ -89,13 +81,7 @@ impl Divisions {
             if let Some(parent) = &division.parent
                 && !divisions.contains_key(parent)
             {
-                faults.add(
-                    "",
-                    format!(
-                        "parent `{parent}` of `{}` is missing; add its line",
-                        division.code
-                    ),
-                );
+                faults.add("", format!("parent `{parent}` of `{}` is missing; add its line", division.code));
             }
         }
         faults.or(Self(divisions))
@@ -120,12 +106,9 @@ impl Divisions {
 
     /// Divisions with none below them: counties, and the few cities without counties.
     pub fn leaves(&self) -> impl Iterator<Item = &Division> {
-        let parents: std::collections::BTreeSet<&str> = self
-            .iter()
-            .filter_map(|division| division.parent.as_deref())
-            .collect();
-        self.iter()
-            .filter(move |division| !parents.contains(division.code.as_str()))
+        let parents: std::collections::BTreeSet<&str> =
+            self.iter().filter_map(|division| division.parent.as_deref()).collect();
+        self.iter().filter(move |division| !parents.contains(division.code.as_str()))
     }
 
     /// Names from the province down, without the placeholders `市辖区`, `县` and `…直辖县级行政区划`; empty for an
@@ -135,15 +118,11 @@ impl Divisions {
         let mut next = self.get(code);
         while let Some(division) = next {
             let placeholder = division.level() == DivisionLevel::City
-                && (matches!(division.name.as_str(), "市辖区" | "县")
-                    || division.name.ends_with("行政区划"));
+                && (matches!(division.name.as_str(), "市辖区" | "县") || division.name.ends_with("行政区划"));
             if !placeholder {
                 names.push(division.name.as_str());
             }
-            next = division
-                .parent
-                .as_deref()
-                .and_then(|parent| self.get(parent));
+            next = division.parent.as_deref().and_then(|parent| self.get(parent));
         }
         names.reverse();
         names.concat()
@@ -161,10 +140,7 @@ fn parse(line: &str) -> Result<Division, String> {
     if !six(code) {
         return Err("the code is not six digits; write it as in GB/T 2260".into());
     }
-    if name.trim().is_empty()
-        || name.chars().count() > NAME_CHARS_MAX
-        || name.chars().any(char::is_control)
-    {
+    if name.trim().is_empty() || name.chars().count() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
         return Err(format!(
             "the name of `{code}` is empty or longer than {NAME_CHARS_MAX} characters; correct it"
         ));
@@ -181,9 +157,7 @@ fn parse(line: &str) -> Result<Division, String> {
     };
     if division.parent != above {
         let above = above.unwrap_or_else(|| "nothing".into());
-        return Err(format!(
-            "the parent of `{code}` must be {above}; correct it"
-        ));
+        return Err(format!("the parent of `{code}` must be {above}; correct it"));
     }
     Ok(division)
 }
@@ -195,12 +169,7 @@ mod tests {
     #[test]
     fn the_embedded_table_is_whole() {
         let divisions = Divisions::embedded().unwrap();
-        let count = |level| {
-            divisions
-                .iter()
-                .filter(|division| division.level() == level)
-                .count()
-        };
+        let count = |level| divisions.iter().filter(|division| division.level() == level).count();
         assert_eq!(count(DivisionLevel::Province), 31);
         assert_eq!(count(DivisionLevel::City), 342);
         assert_eq!(count(DivisionLevel::County), 2_975);
@@ -211,8 +180,7 @@ mod tests {
     #[test]
     fn names_by_code() {
         let divisions = Divisions::embedded().unwrap();
-        let check =
-            |code: &str, expect: &str| assert_eq!(divisions.full_name(code), expect, "{code}");
+        let check = |code: &str, expect: &str| assert_eq!(divisions.full_name(code), expect, "{code}");
         check("330203", "浙江省宁波市海曙区");
         check("110101", "北京市东城区");
         check("441900", "广东省东莞市");
@@ -220,10 +188,7 @@ mod tests {
         check("330000", "浙江省");
         check("999999", "");
         check("", "");
-        assert_eq!(
-            divisions.get("330203").unwrap().parent.as_deref(),
-            Some("330200")
-        );
+        assert_eq!(divisions.get("330203").unwrap().parent.as_deref(), Some("330200"));
         assert_eq!(divisions.get("330203 "), None);
     }
 
@@ -232,10 +197,7 @@ mod tests {
         let check = |lines: &str, pointer: &str, expect: &str| {
             let faults = Divisions::load(&format!("code,name,parent\n{lines}")).unwrap_err();
             assert!(
-                faults
-                    .0
-                    .iter()
-                    .any(|fault| fault.pointer == pointer && fault.message.contains(expect)),
+                faults.0.iter().any(|fault| fault.pointer == pointer && fault.message.contains(expect)),
                 "{lines}: {faults:?}"
             );
         };
@@ -245,27 +207,13 @@ mod tests {
         check("11000,北京市,", "/2", "six digits");
         check("1100００,北京市,", "/2", "six digits");
         check("110000,,", "/2", "name of `110000`");
-        check(
-            "110000,北京市,100000",
-            "/2",
-            "parent of `110000` must be nothing",
-        );
-        check(
-            "110000,北京市,\n\n110101,东城区,110000",
-            "/4",
-            "must be 110100",
-        );
-        check(
-            "110000,北京市,\n110101,东城区,110100",
-            "",
-            "parent `110100` of `110101` is missing",
-        );
+        check("110000,北京市,100000", "/2", "parent of `110000` must be nothing");
+        check("110000,北京市,\n\n110101,东城区,110000", "/4", "must be 110100");
+        check("110000,北京市,\n110101,东城区,110100", "", "parent `110100` of `110101` is missing");
         assert!(Divisions::load("").is_err());
         assert!(Divisions::load("name,code,parent\n").is_err());
         assert!(Divisions::load("\u{feff}code,name,parent\r\n110000,北京市,\r\n").is_ok());
-        let many: String = (0..=DIVISIONS_MAX)
-            .map(|n| format!("{:02}0000,x,\n", n % 100))
-            .collect();
+        let many: String = (0..=DIVISIONS_MAX).map(|n| format!("{:02}0000,x,\n", n % 100)).collect();
         check(&many, "/102", "stands twice");
     }
 }

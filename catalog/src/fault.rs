@@ -17,18 +17,11 @@ pub struct Faults(pub Vec<Fault>);
 
 impl Faults {
     pub fn add(&mut self, pointer: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Fault {
-            pointer: pointer.into(),
-            message: message.into(),
-        });
+        self.0.push(Fault { pointer: pointer.into(), message: message.into() });
     }
 
     /// `Ok(value)` when nothing is wrong, else all faults.
     pub fn or<T>(self, value: T) -> Result<T, Faults> {
-        if self.0.is_empty() {
-            Ok(value)
-        } else {
-            Err(self)
-        }
+        if self.0.is_empty() { Ok(value) } else { Err(self) }
     }
 }

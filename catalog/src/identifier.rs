@@ -13,15 +13,13 @@ const MOD_11_2: &[u8; 11] = b"10X98765432";
 /// 2^(17-i) mod 11 for position i of an id number.
 const ID_WEIGHTS: [u32; 17] = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
 /// 3^i mod 31 for position i of a credit code.
-const USCC_WEIGHTS: [u32; 17] = [
-    1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28,
-];
+const USCC_WEIGHTS: [u32; 17] = [1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28];
 const ORGANISATION_WEIGHTS: [u32; 8] = [3, 7, 9, 10, 5, 8, 4, 2];
 /// First two digits of GB/T 2260 codes, abolished ones included: old cards keep them. 81–83 are residence
 /// permits of Hong Kong, Macao and Taiwan residents, 91 permanent residence cards.
 const PROVINCES: [u8; 35] = [
-    11, 12, 13, 14, 15, 21, 22, 23, 31, 32, 33, 34, 35, 36, 37, 41, 42, 43, 44, 45, 46, 50, 51, 52,
-    53, 54, 61, 62, 63, 64, 65, 81, 82, 83, 91,
+    11, 12, 13, 14, 15, 21, 22, 23, 31, 32, 33, 34, 35, 36, 37, 41, 42, 43, 44, 45, 46, 50, 51, 52, 53, 54,
+    61, 62, 63, 64, 65, 81, 82, 83, 91,
 ];
 
 /// Which rule an identifier breaks. Positions count from 1.
@@ -37,17 +35,11 @@ pub enum IdentifierError {
     Date,
     #[error("the birth date lies after today; check the birth date digits")]
     BornLater,
-    #[error(
-        "the check character does not fit (ISO 7064 MOD 11-2); compare every digit with the document"
-    )]
+    #[error("the check character does not fit (ISO 7064 MOD 11-2); compare every digit with the document")]
     IdCheck,
-    #[error(
-        "the check character does not fit (GB 32100); compare every character with the document"
-    )]
+    #[error("the check character does not fit (GB 32100); compare every character with the document")]
     UsccCheck,
-    #[error(
-        "characters 9 to 17 are no organisation code (GB 11714); compare them with the document"
-    )]
+    #[error("characters 9 to 17 are no organisation code (GB 11714); compare them with the document")]
     OrganisationCheck,
 }
 
@@ -74,46 +66,25 @@ pub fn check_id_number(text: &str) -> Result<(), IdentifierError> {
     let (body, check) = split_check::<17>(text)?;
     birth_from(&body)?;
     let expected = id_number_check(text.get(..17).unwrap_or_default())?;
-    if char::from(check) == expected {
-        Ok(())
-    } else {
-        Err(IdentifierError::IdCheck)
-    }
+    if char::from(check) == expected { Ok(()) } else { Err(IdentifierError::IdCheck) }
 }
 
 /// [`check_id_number`], and the birth date must not lie after `today`.
 pub fn check_id_number_on(text: &str, today: NaiveDate) -> Result<(), IdentifierError> {
     check_id_number(text)?;
-    if birth_date(text)? > today {
-        Err(IdentifierError::BornLater)
-    } else {
-        Ok(())
-    }
+    if birth_date(text)? > today { Err(IdentifierError::BornLater) } else { Ok(()) }
 }
 
 /// Check character of an id number from its first 17 digits (ISO 7064 MOD 11-2).
 pub fn id_number_check(first_17: &str) -> Result<char, IdentifierError> {
     let digits = digits::<17>(first_17)?;
-    let sum: u32 = digits
-        .iter()
-        .zip(ID_WEIGHTS)
-        .map(|(digit, weight)| u32::from(*digit) * weight)
-        .sum();
+    let sum: u32 = digits.iter().zip(ID_WEIGHTS).map(|(digit, weight)| u32::from(*digit) * weight).sum();
     Ok(pick(MOD_11_2, sum % 11))
 }
 
 /// A valid id number of region (six digits), birth date and sequence (1 to 999, odd for male).
-pub fn compose_id_number(
-    region: &str,
-    birth: NaiveDate,
-    sequence: u16,
-) -> Result<String, IdentifierError> {
-    let first_17 = format!(
-        "{region}{:04}{:02}{:02}{sequence:03}",
-        birth.year(),
-        birth.month(),
-        birth.day()
-    );
+pub fn compose_id_number(region: &str, birth: NaiveDate, sequence: u16) -> Result<String, IdentifierError> {
+    let first_17 = format!("{region}{:04}{:02}{:02}{sequence:03}", birth.year(), birth.month(), birth.day());
     birth_from(&digits::<17>(&first_17)?)?;
     let check = id_number_check(&first_17)?;
     Ok(format!("{first_17}{check}"))
@@ -133,8 +104,7 @@ pub fn widen(text: &str) -> Result<String, IdentifierError> {
 /// 15-digit legacy id number as 18 digits (any other text of 15 characters stays as it is).
 pub fn normalise(text: &str) -> String {
     let folded: String = text.chars().map(half_width).collect();
-    let trimmed =
-        folded.trim_matches(|c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}');
+    let trimmed = folded.trim_matches(|c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}');
     widen(trimmed).unwrap_or_else(|_| trimmed.to_ascii_uppercase())
 }
 
@@ -146,18 +116,13 @@ pub fn birth_date(id: &str) -> Result<NaiveDate, IdentifierError> {
 /// Sex in an id number of 18 or 15 digits: an odd sequence is male.
 pub fn sex(id: &str) -> Result<Sex, IdentifierError> {
     let [.., last] = first_17(id)?;
-    Ok(if last % 2 == 1 {
-        Sex::Male
-    } else {
-        Sex::Female
-    })
+    Ok(if last % 2 == 1 { Sex::Male } else { Sex::Female })
 }
 
 /// Region code (six digits, GB/T 2260) at the time the number was given.
 pub fn region(id: &str) -> Result<&str, IdentifierError> {
     first_17(id)?;
-    id.get(..6)
-        .ok_or(IdentifierError::Character { position: 1 })
+    id.get(..6).ok_or(IdentifierError::Character { position: 1 })
 }
 
 /// Checks a unified social credit code (GB 32100): alphabet, region digits, check character.
@@ -167,10 +132,7 @@ pub fn region(id: &str) -> Result<&str, IdentifierError> {
 pub fn check_uscc(text: &str) -> Result<(), IdentifierError> {
     let found = text.chars().count();
     if found != 18 {
-        return Err(IdentifierError::Length {
-            expected: 18,
-            found,
-        });
+        return Err(IdentifierError::Length { expected: 18, found });
     }
     for (index, character) in text.chars().enumerate() {
         let allowed = match index {
@@ -178,17 +140,11 @@ pub fn check_uscc(text: &str) -> Result<(), IdentifierError> {
             _ => u8::try_from(character).is_ok_and(|byte| USCC_ALPHABET.contains(&byte)),
         };
         if !allowed {
-            return Err(IdentifierError::Character {
-                position: index + 1,
-            });
+            return Err(IdentifierError::Character { position: index + 1 });
         }
     }
     let (body, check) = text.split_at(17);
-    if check.starts_with(uscc_check(body)?) {
-        Ok(())
-    } else {
-        Err(IdentifierError::UsccCheck)
-    }
+    if check.starts_with(uscc_check(body)?) { Ok(()) } else { Err(IdentifierError::UsccCheck) }
 }
 
 /// [`check_uscc`], and characters 9 to 17 must be a valid organisation code.
@@ -202,33 +158,20 @@ pub fn check_uscc_strictly(text: &str) -> Result<(), IdentifierError> {
 pub fn uscc_check(first_17: &str) -> Result<char, IdentifierError> {
     let found = first_17.chars().count();
     if found != 17 {
-        return Err(IdentifierError::Length {
-            expected: 17,
-            found,
-        });
+        return Err(IdentifierError::Length { expected: 17, found });
     }
     let mut sum = 0;
     for (index, (byte, weight)) in first_17.bytes().zip(USCC_WEIGHTS).enumerate() {
         let value = USCC_ALPHABET.iter().position(|known| *known == byte);
-        sum += value.ok_or(IdentifierError::Character {
-            position: index + 1,
-        })? as u32
-            * weight;
+        sum += value.ok_or(IdentifierError::Character { position: index + 1 })? as u32 * weight;
     }
     Ok(pick(USCC_ALPHABET, (31 - sum % 31) % 31))
 }
 
 /// A valid credit code of kind (two characters, e.g. `91` enterprise), region (six digits) and the first
 /// eight characters of an organisation code.
-pub fn compose_uscc(
-    kind: &str,
-    region: &str,
-    organisation: &str,
-) -> Result<String, IdentifierError> {
-    let first_17 = format!(
-        "{kind}{region}{organisation}{}",
-        organisation_code_check(organisation)?
-    );
+pub fn compose_uscc(kind: &str, region: &str, organisation: &str) -> Result<String, IdentifierError> {
+    let first_17 = format!("{kind}{region}{organisation}{}", organisation_code_check(organisation)?);
     let check = uscc_check(&first_17)?;
     let uscc = format!("{first_17}{check}");
     check_uscc_strictly(&uscc)?;
@@ -258,12 +201,8 @@ pub fn organisation_code_check(first_8: &str) -> Result<char, IdentifierError> {
     }
     let mut sum = 0;
     for (index, (character, weight)) in first_8.chars().zip(ORGANISATION_WEIGHTS).enumerate() {
-        let value = character
-            .to_digit(36)
-            .filter(|_| !character.is_ascii_lowercase());
-        sum += value.ok_or(IdentifierError::Character {
-            position: index + 1,
-        })? * weight;
+        let value = character.to_digit(36).filter(|_| !character.is_ascii_lowercase());
+        sum += value.ok_or(IdentifierError::Character { position: index + 1 })? * weight;
     }
     // 11 - remainder, where 10 is written X and 11 is written 0.
     Ok(pick(b"0X987654321", sum % 11))
@@ -281,16 +220,11 @@ fn first_17(id: &str) -> Result<[u8; 17], IdentifierError> {
 fn split_check<const N: usize>(text: &str) -> Result<([u8; N], u8), IdentifierError> {
     let found = text.chars().count();
     if found != N + 1 {
-        return Err(IdentifierError::Length {
-            expected: N + 1,
-            found,
-        });
+        return Err(IdentifierError::Length { expected: N + 1, found });
     }
     let body: String = text.chars().take(N).collect();
     match text.chars().last().map(u8::try_from) {
-        Some(Ok(check)) if check.is_ascii_digit() || check == b'X' => {
-            Ok((digits::<N>(&body)?, check))
-        }
+        Some(Ok(check)) if check.is_ascii_digit() || check == b'X' => Ok((digits::<N>(&body)?, check)),
         _ => digits::<N>(&body).and(Err(IdentifierError::Character { position: N + 1 })),
     }
 }
@@ -302,9 +236,7 @@ fn digits<const N: usize>(text: &str) -> Result<[u8; N], IdentifierError> {
     }
     let mut digits = [0; N];
     for (index, (slot, character)) in digits.iter_mut().zip(text.chars()).enumerate() {
-        let digit = character.to_digit(10).ok_or(IdentifierError::Character {
-            position: index + 1,
-        })?;
+        let digit = character.to_digit(10).ok_or(IdentifierError::Character { position: index + 1 })?;
         *slot = digit as u8;
     }
     Ok(digits)
@@ -313,9 +245,7 @@ fn digits<const N: usize>(text: &str) -> Result<[u8; N], IdentifierError> {
 /// Province and birth date rules; gives the date.
 fn birth_from(digits: &[u8; 17]) -> Result<NaiveDate, IdentifierError> {
     let number = |from: usize, to: usize| {
-        digits[from..to]
-            .iter()
-            .fold(0_u32, |sum, digit| sum * 10 + u32::from(*digit))
+        digits[from..to].iter().fold(0_u32, |sum, digit| sum * 10 + u32::from(*digit))
     };
     if !PROVINCES.contains(&(number(0, 2) as u8)) {
         return Err(IdentifierError::Region);

@@ -32,10 +32,7 @@ pub fn load_library(text: &str) -> Result<Vec<Resource>, Faults> {
     let mut faults = Faults::default();
     let file: LibraryFile = read_toml(text)?;
     if file.resource.is_empty() {
-        faults.add(
-            "/resource",
-            "library holds no resource; add a `[[resource]]` table",
-        );
+        faults.add("/resource", "library holds no resource; add a `[[resource]]` table");
     }
     if file.resource.len() > RESOURCES_MAX {
         faults.add(
@@ -45,18 +42,10 @@ pub fn load_library(text: &str) -> Result<Vec<Resource>, Faults> {
         return Err(faults);
     }
     for (index, resource) in file.resource.iter().enumerate() {
-        if file
-            .resource
-            .iter()
-            .take(index)
-            .any(|earlier| earlier.name == resource.name)
-        {
+        if file.resource.iter().take(index).any(|earlier| earlier.name == resource.name) {
             faults.add(
                 format!("/resource/{index}/name"),
-                format!(
-                    "`{}` stands twice in this library; give each resource its own name",
-                    resource.name
-                ),
+                format!("`{}` stands twice in this library; give each resource its own name", resource.name),
             );
         }
         for fault in resource.faults().0 {
@@ -79,10 +68,7 @@ pub fn embedded() -> Result<Vec<Resource>, Faults> {
 pub(crate) fn read_toml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Faults> {
     let mut faults = Faults::default();
     if text.len() > LIBRARY_BYTES_MAX {
-        faults.add(
-            "",
-            format!("text is longer than {LIBRARY_BYTES_MAX} bytes; split it into several files"),
-        );
+        faults.add("", format!("text is longer than {LIBRARY_BYTES_MAX} bytes; split it into several files"));
         return Err(faults);
     }
     toml::from_str(text).map_err(|error| {
@@ -93,11 +79,7 @@ pub(crate) fn read_toml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T,
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
-    1 + text
-        .bytes()
-        .take(offset)
-        .filter(|byte| *byte == b'\n')
-        .count()
+    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
 }
 
 #[cfg(test)]
@@ -108,10 +90,7 @@ mod tests {
     #[test]
     fn the_base_libraries_have_no_faults() {
         let resources = embedded().unwrap();
-        let names: Vec<&str> = resources
-            .iter()
-            .map(|resource| resource.name.as_str())
-            .collect();
+        let names: Vec<&str> = resources.iter().map(|resource| resource.name.as_str()).collect();
         assert_eq!(
             names,
             [
@@ -130,19 +109,12 @@ mod tests {
         let resident = &resources[0];
         assert_eq!(resident.class, SharingClass::Conditional);
         assert!(resident.personal());
-        let keys: Vec<&str> = resident
-            .items
-            .iter()
-            .filter(|item| item.key)
-            .map(|item| item.name.as_str())
-            .collect();
+        let keys: Vec<&str> =
+            resident.items.iter().filter(|item| item.key).map(|item| item.name.as_str()).collect();
         assert_eq!(keys, ["id_number", "household_number"]);
         assert_eq!(resident.items.len(), 21);
         for derived in ["sex", "birth_date", "birth_place_code"] {
-            assert_eq!(
-                resident.item(derived).unwrap().derived_from.as_deref(),
-                Some("id_number")
-            );
+            assert_eq!(resident.item(derived).unwrap().derived_from.as_deref(), Some("id_number"));
         }
     }
 
@@ -153,13 +125,8 @@ mod tests {
         assert!(!enterprise.personal());
         assert_eq!(enterprise.class, SharingClass::Unconditional);
         assert_eq!(enterprise.item("uscc").unwrap().source_column(), "uniscid");
-        assert_eq!(
-            enterprise.item("registered_capital").unwrap().item_type,
-            ItemType::Decimal
-        );
-        assert!(
-            matches!(&enterprise.binding, Binding::Sqlite { table, .. } if table == "enterprise")
-        );
+        assert_eq!(enterprise.item("registered_capital").unwrap().item_type, ItemType::Decimal);
+        assert!(matches!(&enterprise.binding, Binding::Sqlite { table, .. } if table == "enterprise"));
     }
 
     #[test]
@@ -185,20 +152,14 @@ items = [
     fn check(text: &str, pointer: &str, expect: &str) {
         let faults = load_library(text).unwrap_err();
         assert!(
-            faults
-                .0
-                .iter()
-                .any(|fault| fault.pointer == pointer && fault.message.contains(expect)),
+            faults.0.iter().any(|fault| fault.pointer == pointer && fault.message.contains(expect)),
             "{expect}: {faults:?}"
         );
     }
 
     #[test]
     fn a_library_that_cannot_be_trusted_is_refused() {
-        assert_eq!(
-            load_library(MINIMAL).unwrap()[0].binding,
-            Binding::Unmounted
-        );
+        assert_eq!(load_library(MINIMAL).unwrap()[0].binding, Binding::Unmounted);
         check("", "/resource", "holds no resource");
         check("[[resource", "", "line 1:");
         check("x = 1", "", "line 1: unknown field `x`");
@@ -212,31 +173,11 @@ items = [
             "",
             "line 9: unknown field `sort`",
         );
-        check(
-            &MINIMAL.replace("\"text\"", "\"varchar\""),
-            "",
-            "line 9: unknown variant `varchar`",
-        );
-        check(
-            &MINIMAL.replace("class = \"unconditional\"\n", ""),
-            "",
-            "missing field `class`",
-        );
-        check(
-            &format!("{MINIMAL}{MINIMAL}"),
-            "/resource/1/name",
-            "`water.meter` stands twice",
-        );
-        check(
-            &MINIMAL.replace("\"daily\"", "\"sometimes\""),
-            "/resource/0/update_cycle",
-            "`sometimes`",
-        );
-        check(
-            &MINIMAL.replace("\"number\"", "\"1st\""),
-            "/resource/0/items/0/name",
-            "`1st`",
-        );
+        check(&MINIMAL.replace("\"text\"", "\"varchar\""), "", "line 9: unknown variant `varchar`");
+        check(&MINIMAL.replace("class = \"unconditional\"\n", ""), "", "missing field `class`");
+        check(&format!("{MINIMAL}{MINIMAL}"), "/resource/1/name", "`water.meter` stands twice");
+        check(&MINIMAL.replace("\"daily\"", "\"sometimes\""), "/resource/0/update_cycle", "`sometimes`");
+        check(&MINIMAL.replace("\"number\"", "\"1st\""), "/resource/0/items/0/name", "`1st`");
         check(&" ".repeat(LIBRARY_BYTES_MAX + 1), "", "longer than");
     }
 }

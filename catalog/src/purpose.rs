@@ -55,10 +55,7 @@ impl Purposes {
         let mut faults = Faults::default();
         let file: PurposeFile = crate::library::read_toml(text)?;
         if file.purpose.is_empty() || file.purpose.len() > PURPOSES_MAX {
-            faults.add(
-                "/purpose",
-                format!("a list has 1 to {PURPOSES_MAX} purposes; add or split"),
-            );
+            faults.add("/purpose", format!("a list has 1 to {PURPOSES_MAX} purposes; add or split"));
             return Err(faults);
         }
         let mut purposes = BTreeMap::new();
@@ -71,12 +68,8 @@ impl Purposes {
                 );
             }
             for (language, title) in [("zh", &purpose.title.zh), ("en", &purpose.title.en)] {
-                if title.trim().is_empty() || title.chars().count() > crate::check::TITLE_CHARS_MAX
-                {
-                    faults.add(
-                        format!("{at}/title/{language}"),
-                        "is empty or too long; give a short title",
-                    );
+                if title.trim().is_empty() || title.chars().count() > crate::check::TITLE_CHARS_MAX {
+                    faults.add(format!("{at}/title/{language}"), "is empty or too long; give a short title");
                 }
             }
             let code = purpose.code.clone();
@@ -138,27 +131,16 @@ mod tests {
         let check = |text: &str, pointer: &str, expect: &str| {
             let faults = Purposes::load(text).unwrap_err();
             assert!(
-                faults
-                    .0
-                    .iter()
-                    .any(|fault| fault.pointer == pointer && fault.message.contains(expect)),
+                faults.0.iter().any(|fault| fault.pointer == pointer && fault.message.contains(expect)),
                 "{text}: {faults:?}"
             );
         };
         let good = "[[purpose]]\ncode = \"a-b\"\ntitle = { zh = \"甲\", en = \"a\" }\n";
         assert!(Purposes::load(good).is_ok());
         check("", "/purpose", "1 to 1024");
-        check(
-            &format!("{good}secret = true\n"),
-            "",
-            "line 4: unknown field `secret`",
-        );
+        check(&format!("{good}secret = true\n"), "", "line 4: unknown field `secret`");
         check(&format!("{good}{good}"), "/purpose/1/code", "stands twice");
-        check(
-            &good.replace("\"甲\"", "\"\""),
-            "/purpose/0/title/zh",
-            "short title",
-        );
+        check(&good.replace("\"甲\"", "\"\""), "/purpose/0/title/zh", "short title");
         for code in ["", "A", "a_b", "a-", "-a", "a b", "1a"] {
             check(&good.replace("a-b", code), "/purpose/0/code", "no code");
         }

@@ -147,17 +147,8 @@ pub struct Resource {
 }
 
 /// Update cycles of the national guide.
-pub const UPDATE_CYCLES: [&str; 9] = [
-    "real_time",
-    "daily",
-    "weekly",
-    "monthly",
-    "quarterly",
-    "half_yearly",
-    "yearly",
-    "irregular",
-    "never",
-];
+pub const UPDATE_CYCLES: [&str; 9] =
+    ["real_time", "daily", "weekly", "monthly", "quarterly", "half_yearly", "yearly", "irregular", "never"];
 
 impl Resource {
     pub fn item(&self, name: &str) -> Option<&Item> {
@@ -166,18 +157,13 @@ impl Resource {
 
     /// Whether any item is personal: such calls must name a case and who stands behind them.
     pub fn personal(&self) -> bool {
-        self.items
-            .iter()
-            .any(|item| item.classification >= Classification::Personal)
+        self.items.iter().any(|item| item.classification >= Classification::Personal)
     }
 
     /// Arrow schema of all items in catalogue order, every field nullable (sources are dirty).
     pub fn schema(&self) -> SchemaRef {
-        let fields: Vec<Field> = self
-            .items
-            .iter()
-            .map(|item| Field::new(&item.name, item.item_type.arrow(), true))
-            .collect();
+        let fields: Vec<Field> =
+            self.items.iter().map(|item| Field::new(&item.name, item.item_type.arrow(), true)).collect();
         Arc::new(Schema::new(fields))
     }
 }
