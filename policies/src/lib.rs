@@ -9,17 +9,23 @@ pub mod caller;
 mod civil;
 #[cfg(test)]
 mod fixture;
+pub mod functions;
 pub mod governed;
 pub mod grant;
 pub mod mask;
+pub mod plan;
 pub mod scope;
 pub mod sight;
+pub mod statement;
 pub mod terms;
 
 pub use barrier::{BarrierFault, Stop};
 pub use caller::{AccountKind, Caller, Identity, Role};
 pub use governed::{Check, GovernedTable, is_governed, is_governed_source};
 pub use grant::{Grant, GrantId, GrantState, Operation, OutputItem, StandingKind, Terms};
+pub use functions::{Functions, registry};
 pub use mask::{Mask, PseudonymKey};
+pub use plan::check_plan;
 pub use scope::{BoundScope, Comparison, ComparisonOp, Scope, ScopeFault, Value};
 pub use sight::{Sight, SightFault};
+pub use statement::{CheckedStatement, GateLimits, Limit, Relation, StatementFault, check};
