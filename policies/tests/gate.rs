@@ -6,6 +6,8 @@
 mod attacks;
 #[path = "gate/bounds.rs"]
 mod bounds;
+#[path = "gate/extremes.rs"]
+mod extremes;
 #[path = "gate/lexis.rs"]
 mod lexis;
 #[path = "gate/planned.rs"]

@@ -7,7 +7,9 @@ use arrow::datatypes::DataType;
 use datafusion_common::{DFSchema, DataFusionError, Result, ScalarValue, exec_err, plan_err};
 use datafusion_expr::expr::ScalarFunction;
 use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
 use datafusion_sql::sqlparser::ast::BinaryOperator;
 
 use super::{ARRAY_BYTES_MAX, CELL_BYTES_MAX, too_large};
@@ -37,8 +39,14 @@ impl ExprPlanner for ConcatPlanner {
         if expr.op != BinaryOperator::StringConcat {
             return Ok(PlannerResult::Original(expr));
         }
-        let call = ScalarFunction::new_udf(Arc::clone(&OPERATOR), vec![expr.left, expr.right]);
-        Ok(PlannerResult::Planned(datafusion_expr::Expr::ScalarFunction(call)))
+        // A chain becomes one call: no depth, and no copy of the text for every link.
+        let (mut parts, last) = match expr.left {
+            Expr::ScalarFunction(call) if call.func.name() == CONCAT_OPERATOR => (call.args, expr.right),
+            first => (vec![first], expr.right),
+        };
+        parts.push(last);
+        let call = ScalarFunction::new_udf(Arc::clone(&OPERATOR), parts);
+        Ok(PlannerResult::Planned(Expr::ScalarFunction(call)))
     }
 }
 
@@ -68,7 +76,7 @@ impl Text {
         match self.kind {
             Kind::Concat => count >= 1,
             Kind::ConcatWs => count >= 2,
-            Kind::Operator => count == 2,
+            Kind::Operator => count >= 2,
             Kind::Replace => count == 3,
         }
     }
@@ -127,7 +135,7 @@ impl ScalarUDFImpl for Text {
         Ok(ColumnarValue::Array(built))
     }
 
-    fn schema_name(&self, args: &[datafusion_expr::Expr]) -> Result<String> {
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
         let names: Vec<String> = args.iter().map(|arg| arg.schema_name().to_string()).collect();
         Ok(if self.kind == Kind::Operator {
             names.join(" || ")

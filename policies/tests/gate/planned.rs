@@ -14,7 +14,7 @@ use policies::functions::is_too_large;
 use policies::{GateLimits, Limit, StatementFault, check, check_plan, registry};
 
 /// `a.b` with two rows, in a session built as the engine builds it.
-fn session() -> SessionContext {
+pub(crate) fn session() -> SessionContext {
     let rows = RecordBatch::try_from_iter([
         ("i", Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef),
         ("f", Arc::new(Float64Array::from(vec![1.5, 2.5])) as ArrayRef),
@@ -54,7 +54,7 @@ async fn plan(context: &SessionContext, sql: &str) -> Result<LogicalPlan, DataFu
     state.statement_to_plan(statement.into_df_statement()).await
 }
 
-async fn run(context: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>, DataFusionError> {
+pub(crate) async fn run(context: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>, DataFusionError> {
     let plan = plan(context, sql).await?;
     check_plan(&plan, &GateLimits::default(), &|_| true).unwrap_or_else(|fault| panic!("{sql}: {fault}"));
     context.execute_logical_plan(plan).await?.collect().await
