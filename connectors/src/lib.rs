@@ -1,1 +1,29 @@
 //! Where the bytes are: a `Binding` in, an Arrow `TableProvider` and a keyed look-up out.
+//!
+//! INVARIANT: no error text, plan text or metric of this crate carries a cell, a key or an absolute path.
+//! INVARIANT: a source is only ever read; nothing of it is held in memory beyond the batches in flight.
+
+mod csv_files;
+mod csv_records;
+mod error;
+mod fit;
+mod key;
+mod key_index;
+mod limits;
+mod parquet_files;
+mod parse;
+mod place;
+mod plan;
+mod predicate;
+mod sources;
+mod sqlite_table;
+mod table;
+#[cfg(test)]
+mod tests;
+mod unfit;
+
+pub use error::{Cause, SourceError};
+pub use key::LookupRows;
+pub use limits::SourceLimits;
+pub use sources::{Mounted, Source, Sources};
+pub use unfit::UnfitCount;

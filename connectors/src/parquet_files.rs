@@ -1,0 +1,217 @@
+//! Parquet files as a table: only footers are kept; pages are read as a scan or a look-up needs them.
+//!
+//! INVARIANT: every read is from a file whose identity is the one that was mounted, else `Changed`.
+
+mod lookup;
+mod reader;
+mod scan;
+
+use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use catalog::{Faults, Resource};
+use parquet::{
+    arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
+    file::metadata::{PageIndexPolicy, ParquetMetaData},
+};
+pub(crate) use reader::OpenFile;
+
+use crate::{
+    SourceError, SourceLimits, fit,
+    place::{FileIdentity, Place, fingerprint},
+    unfit::Unfit,
+};
+
+#[derive(Debug)]
+pub(crate) struct MountedFile {
+    place: Place,
+    metadata: ArrowReaderMetadata,
+    /// First row of each row group.
+    starts: Vec<u64>,
+}
+
+impl MountedFile {
+    /// The file, if it is still the one that was mounted.
+    fn open(&self) -> Result<OpenFile, SourceError> {
+        let file = File::open(&self.place.path)?;
+        if FileIdentity::of(&file.metadata()?) != self.place.identity {
+            return Err(SourceError::Changed);
+        }
+        Ok(OpenFile::new(file, self.place.identity.clone(), Arc::clone(self.metadata.metadata())))
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct ParquetFiles {
+    files: Vec<Arc<MountedFile>>,
+    /// The source columns that items use, each once, with the types in the files.
+    source: SchemaRef,
+    /// For each item its column in `source`.
+    columns: Vec<usize>,
+    resource: Arc<Resource>,
+    schema: SchemaRef,
+    unfit: Arc<Unfit>,
+    limits: SourceLimits,
+    pub(crate) fingerprint: u64,
+}
+
+impl ParquetFiles {
+    /// Reads all footers and compares their columns with the items. Blocking.
+    pub(crate) fn mount(
+        resource: Arc<Resource>,
+        places: Vec<Place>,
+        unfit: Arc<Unfit>,
+        limits: &SourceLimits,
+    ) -> Result<Self, SourceError> {
+        let fingerprint = fingerprint(&places);
+        let mut files = Vec::with_capacity(places.len());
+        for place in places {
+            let metadata = footer(&place, limits)?;
+            let groups = metadata.metadata().row_groups().iter();
+            let starts = groups.scan(0, |next, group| {
+                let start = *next;
+                *next += group.num_rows() as u64;
+                Some(start)
+            });
+            files.push(Arc::new(MountedFile { starts: starts.collect(), place, metadata }));
+        }
+        let mut faults = Faults::default();
+        let mut fields: Vec<Field> = Vec::new();
+        let mut columns = Vec::with_capacity(resource.items.len());
+        for number in 0..resource.items.len() {
+            let Some(found) = source_field(&resource, number, &files, &mut faults) else { continue };
+            let at = fields.iter().position(|field| field.name() == found.name());
+            columns.push(at.unwrap_or_else(|| {
+                fields.push(found);
+                fields.len() - 1
+            }));
+        }
+        faults.or(()).map_err(SourceError::Mismatch)?;
+        Ok(Self {
+            files,
+            source: Arc::new(Schema::new(fields)),
+            columns,
+            schema: resource.schema(),
+            resource,
+            unfit,
+            limits: limits.clone(),
+            fingerprint,
+        })
+    }
+
+    /// As the footers say.
+    pub(crate) fn rows(&self) -> u64 {
+        let rows = self.files.iter().map(|file| file.metadata.metadata().file_metadata().num_rows());
+        rows.map(|rows| u64::try_from(rows).unwrap_or(0)).sum()
+    }
+}
+
+/// The column of item `number`, if it is in every file with one type the item can be read from.
+fn source_field(
+    resource: &Resource,
+    number: usize,
+    files: &[Arc<MountedFile>],
+    faults: &mut Faults,
+) -> Option<Field> {
+    let item = resource.items.get(number)?;
+    let column = item.source_column();
+    let mut first: Option<Field> = None;
+    for file in files {
+        let schema = file.metadata.schema();
+        let Ok(at) = schema.index_of(column) else {
+            faults.add(
+                format!("/items/{number}/column"),
+                format!("column `{column}` is not in the source; name one that is"),
+            );
+            return None;
+        };
+        if schema.fields().iter().filter(|field| field.name() == column).count() > 1 {
+            faults.add(
+                format!("/items/{number}/column"),
+                format!("column `{column}` is in the source twice; rename one"),
+            );
+            return None;
+        }
+        let kind: &DataType = schema.field(at).data_type();
+        if fit::route(kind, item.item_type).is_none() {
+            faults.add(
+                format!("/items/{number}/type"),
+                format!(
+                    "column `{column}` holds `{kind}`, which cannot be read as `{:?}`; declare another type",
+                    item.item_type
+                ),
+            );
+            return None;
+        }
+        if first.as_ref().is_some_and(|first| first.data_type() != kind) {
+            faults.add(
+                format!("/items/{number}/column"),
+                format!("column `{column}` has different types in different files; write them alike"),
+            );
+            return None;
+        }
+        first.get_or_insert_with(|| Field::new(column, kind.clone(), true));
+    }
+    first
+}
+
+/// Footer and page index of one file, under the ceilings.
+fn footer(place: &Place, limits: &SourceLimits) -> Result<ArrowReaderMetadata, SourceError> {
+    let file = File::open(&place.path)?;
+    if FileIdentity::of(&file.metadata()?) != place.identity {
+        return Err(SourceError::Changed);
+    }
+    let bytes = place.identity.bytes;
+    let mut tail = [0; 8];
+    let at = bytes.checked_sub(8).ok_or_else(|| SourceError::unavailable("shorter than a parquet footer"))?;
+    file.read_exact_at(&mut tail, at)?;
+    let [a, b, c, d, ..] = tail;
+    let footer_bytes = u64::from(u32::from_le_bytes([a, b, c, d]));
+    if footer_bytes > bytes {
+        return Err(SourceError::unavailable("the footer is longer than the file"));
+    }
+    if footer_bytes > limits.footer_bytes_max {
+        return Err(SourceError::TooLarge(format!("a footer above {} bytes", limits.footer_bytes_max)));
+    }
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+    let metadata = ArrowReaderMetadata::load(&file, options)?;
+    check_footer(metadata.metadata(), bytes, limits)?;
+    Ok(metadata)
+}
+
+/// What a footer may claim: a decoder allocates by these numbers.
+fn check_footer(metadata: &ParquetMetaData, bytes: u64, limits: &SourceLimits) -> Result<(), SourceError> {
+    let wrong = || SourceError::unavailable("the footer contradicts itself");
+    if metadata.file_metadata().schema_descr().num_columns() > limits.columns_max {
+        return Err(SourceError::TooLarge(format!("more than {} columns", limits.columns_max)));
+    }
+    let mut rows: i64 = 0;
+    for group in metadata.row_groups() {
+        if !(0..=i64::from(i32::MAX)).contains(&group.num_rows()) {
+            return Err(wrong());
+        }
+        rows = rows.checked_add(group.num_rows()).ok_or_else(wrong)?;
+        let mut unpacked: u64 = 0;
+        for column in group.columns() {
+            // `byte_range` panics on negative numbers.
+            let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+            let length = u64::try_from(column.compressed_size()).map_err(|_| wrong())?;
+            let start = u64::try_from(start).map_err(|_| wrong())?;
+            if start.checked_add(length).is_none_or(|end| end > bytes) {
+                return Err(wrong());
+            }
+            let size = u64::try_from(column.uncompressed_size()).map_err(|_| wrong())?;
+            unpacked = unpacked.saturating_add(size);
+        }
+        if unpacked > limits.row_group_bytes_max {
+            return Err(SourceError::TooLarge(format!(
+                "a row group above {} bytes unpacked",
+                limits.row_group_bytes_max
+            )));
+        }
+    }
+    if rows != metadata.file_metadata().num_rows() {
+        return Err(wrong());
+    }
+    Ok(())
+}
