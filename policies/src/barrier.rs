@@ -59,12 +59,8 @@ pub(crate) fn cell_too_large() -> DataFusionError {
 pub(crate) fn sealed(error: &DataFusionError) -> DataFusionError {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(text) if text == CELL_TEXT => cell_too_large(),
-        DataFusionError::ResourcesExhausted(_) => {
-            DataFusionError::ResourcesExhausted(MEMORY_TEXT.to_owned())
-        }
-        _ => BarrierFault::of(error)
-            .unwrap_or(BarrierFault::Source)
-            .sealed(),
+        DataFusionError::ResourcesExhausted(_) => DataFusionError::ResourcesExhausted(MEMORY_TEXT.to_owned()),
+        _ => BarrierFault::of(error).unwrap_or(BarrierFault::Source).sealed(),
     }
 }
 
@@ -82,22 +78,10 @@ mod tests {
         };
         let canary = || "CANARY".to_owned();
         check(DataFusionError::Execution(canary()), "could not be read");
-        check(
-            DataFusionError::External(canary().into()),
-            "could not be read",
-        );
-        check(
-            DataFusionError::ResourcesExhausted(canary()),
-            "memory ceiling",
-        );
+        check(DataFusionError::External(canary().into()), "could not be read");
+        check(DataFusionError::ResourcesExhausted(canary()), "memory ceiling");
         check(cell_too_large().context(canary()), "64 KiB");
-        check(
-            BarrierFault::Shape.sealed().context(canary()),
-            "catalogue entry",
-        );
-        check(
-            DataFusionError::Shared(BarrierFault::Stopped(Stop::Revoked).sealed().into()),
-            "revoked",
-        );
+        check(BarrierFault::Shape.sealed().context(canary()), "catalogue entry");
+        check(DataFusionError::Shared(BarrierFault::Stopped(Stop::Revoked).sealed().into()), "revoked");
     }
 }

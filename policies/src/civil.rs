@@ -20,8 +20,7 @@ pub(crate) fn year(days: i64) -> i64 {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     // The algorithm's year starts in March: its days 306 and later are next January and February.
     year_of_era + era * 400 + i64::from(day_of_year >= 306)
@@ -31,11 +30,7 @@ pub(crate) fn year(days: i64) -> i64 {
 fn month_length(year: i64, month: i64) -> i64 {
     match month {
         4 | 6 | 9 | 11 => 30,
-        2 if year.rem_euclid(4) == 0
-            && (year.rem_euclid(100) != 0 || year.rem_euclid(400) == 0) =>
-        {
-            29
-        }
+        2 if year.rem_euclid(4) == 0 && (year.rem_euclid(100) != 0 || year.rem_euclid(400) == 0) => 29,
         2 => 28,
         _ => 31,
     }
@@ -83,8 +78,7 @@ mod tests {
 
     #[test]
     fn dates() {
-        let check =
-            |text: &str, expect: Option<i64>| assert_eq!(parse_date(text), expect, "{text}");
+        let check = |text: &str, expect: Option<i64>| assert_eq!(parse_date(text), expect, "{text}");
         check("1970-01-01", Some(0));
         check("1969-12-31", Some(-1));
         check("2000-02-29", Some(11_016));
@@ -101,8 +95,7 @@ mod tests {
 
     #[test]
     fn timestamps() {
-        let check =
-            |text: &str, expect: Option<i64>| assert_eq!(parse_timestamp(text), expect, "{text}");
+        let check = |text: &str, expect: Option<i64>| assert_eq!(parse_timestamp(text), expect, "{text}");
         check("1970-01-01T00:00:01Z", Some(1_000_000));
         check("1970-01-01T00:00:00.5Z", Some(500_000));
         check("1970-01-02T00:00:00.000001Z", Some(DAY_US + 1));
@@ -115,12 +108,9 @@ mod tests {
 
     #[test]
     fn years_hold_for_every_day() {
-        for (text, expect) in [
-            ("1970-01-01", 1970),
-            ("2000-02-29", 2000),
-            ("1999-12-31", 1999),
-            ("1600-03-01", 1600),
-        ] {
+        for (text, expect) in
+            [("1970-01-01", 1970), ("2000-02-29", 2000), ("1999-12-31", 1999), ("1600-03-01", 1600)]
+        {
             assert_eq!(parse_date(text).map(year), Some(expect), "{text}");
         }
         for expect in (-3_000_i64..5_000).step_by(7) {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array,
-    RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, RecordBatch,
+    StringArray, TimestampMicrosecondArray,
 };
 use catalog::Resource;
 use serde_json::{Value, json};
@@ -16,11 +16,8 @@ pub(crate) const DAY_US: i64 = 86_400_000_000;
 
 pub(crate) fn resource() -> Resource {
     let item = |name: &str, item_type: &str, more: Value| {
-        let mut item =
-            json!({"name": name, "title": name, "type": item_type, "classification": "personal"});
-        item.as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
+        let mut item = json!({"name": name, "title": name, "type": item_type, "classification": "personal"});
+        item.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         item
     };
     let derived = json!({"derived_from": "id_number"});
@@ -74,10 +71,7 @@ pub(crate) fn terms(change: Value) -> Terms {
         "valid_from": 0, "valid_until": DAY_US * 365,
         "rows_per_answer_max": 1_000, "rows_per_day_max": 10_000, "calls_per_minute_max": 60,
     });
-    terms
-        .as_object_mut()
-        .unwrap()
-        .extend(change.as_object().unwrap().clone());
+    terms.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
     serde_json::from_value(terms).unwrap()
 }
 
@@ -89,19 +83,9 @@ pub(crate) fn scope(text: Value) -> Scope {
 pub(crate) fn batch() -> RecordBatch {
     let text = |cells: [Option<&str>; 4]| Arc::new(StringArray::from(cells.to_vec())) as ArrayRef;
     let columns: Vec<ArrayRef> = vec![
-        text([
-            Some("110101199001011234"),
-            Some("640102198512310021"),
-            None,
-            Some("x"),
-        ]),
+        text([Some("110101199001011234"), Some("640102198512310021"), None, Some("x")]),
         text([Some("张三丰"), Some("CANARY"), None, Some("李")]),
-        Arc::new(Date32Array::from(vec![
-            Some(7_305),
-            Some(5_843),
-            None,
-            Some(-1),
-        ])),
+        Arc::new(Date32Array::from(vec![Some(7_305), Some(5_843), None, Some(-1)])),
         text([Some("1"), Some("2"), None, Some("?")]),
         text([Some("110101"), Some("640102"), None, Some("64")]),
         text([Some("110105"), Some("640105"), None, Some("")]),
@@ -111,28 +95,13 @@ pub(crate) fn batch() -> RecordBatch {
                 .with_precision_and_scale(38, 4)
                 .unwrap(),
         ),
-        Arc::new(Float64Array::from(vec![
-            Some(1.5),
-            Some(-2.5),
-            None,
-            Some(f64::NAN),
-        ])),
+        Arc::new(Float64Array::from(vec![Some(1.5), Some(-2.5), None, Some(f64::NAN)])),
         Arc::new(
             TimestampMicrosecondArray::from(vec![Some(0), Some(DAY_US * 400), None, Some(-1)])
                 .with_timezone("UTC"),
         ),
-        Arc::new(BooleanArray::from(vec![
-            Some(true),
-            Some(false),
-            None,
-            Some(true),
-        ])),
-        Arc::new(BinaryArray::from(vec![
-            Some(b"a".as_slice()),
-            Some(b"bb"),
-            None,
-            Some(b""),
-        ])),
+        Arc::new(BooleanArray::from(vec![Some(true), Some(false), None, Some(true)])),
+        Arc::new(BinaryArray::from(vec![Some(b"a".as_slice()), Some(b"bb"), None, Some(b"")])),
         text([Some("s"), Some("s"), None, Some("s")]),
     ];
     RecordBatch::try_new(resource().schema(), columns).unwrap()

@@ -37,11 +37,7 @@ pub struct GovernedTable {
 impl GovernedTable {
     /// `source` gives all items of the resource in catalogue order, in their own types.
     pub fn new(sight: Arc<Sight>, source: Arc<dyn TableProvider>, check: Check) -> Self {
-        Self {
-            sight,
-            source,
-            check,
-        }
+        Self { sight, source, check }
     }
 
     pub fn sight(&self) -> &Arc<Sight> {
@@ -49,12 +45,7 @@ impl GovernedTable {
     }
 
     /// Scope, then leak-proof consumer filters, then only the columns the sight needs; nothing else is ever below.
-    fn below(
-        &self,
-        columns: &[usize],
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<LogicalPlan> {
+    fn below(&self, columns: &[usize], filters: &[Expr], limit: Option<usize>) -> Result<LogicalPlan> {
         let table = TableReference::bare("source");
         let source = provider_as_source(Arc::clone(&self.source));
         let mut plan = LogicalPlanBuilder::scan(table.clone(), source, None)?;
@@ -65,12 +56,9 @@ impl GovernedTable {
             plan = plan.filter(requalified(filter, &table)?)?;
         }
         let fields = self.sight.source_schema();
-        let names = columns
-            .iter()
-            .filter_map(|index| fields.fields().get(*index));
-        plan = plan.project(
-            names.map(|field| Expr::Column(Column::new(Some(table.clone()), field.name()))),
-        )?;
+        let names = columns.iter().filter_map(|index| fields.fields().get(*index));
+        plan =
+            plan.project(names.map(|field| Expr::Column(Column::new(Some(table.clone()), field.name()))))?;
         if limit.is_some() && filters.is_empty() && !self.sight.scoped() {
             plan = plan.limit(0, limit)?;
         }
@@ -86,9 +74,7 @@ impl GovernedTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         // The planner keeps to `supports_filters_pushdown`; should it ever not, fail closed.
         if self.source.schema().fields() != self.sight.source_schema().fields()
-            || !filters
-                .iter()
-                .all(|filter| leakproof::leakproof(filter, &self.sight))
+            || !filters.iter().all(|filter| leakproof::leakproof(filter, &self.sight))
         {
             return Err(BarrierFault::Shape.sealed());
         }
@@ -114,10 +100,7 @@ impl TableProvider for GovernedTable {
         TableType::Base
     }
 
-    fn supports_filters_pushdown(
-        &self,
-        filters: &[&Expr],
-    ) -> Result<Vec<TableProviderFilterPushDown>> {
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         let answer = |filter: &&Expr| {
             if leakproof::leakproof(filter, &self.sight) {
                 TableProviderFilterPushDown::Exact
@@ -136,9 +119,7 @@ impl TableProvider for GovernedTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         (self.check)().map_err(|stop| BarrierFault::Stopped(stop).sealed())?;
-        let planned = self
-            .secured(session, projection.map(Vec::as_slice), filters, limit)
-            .await;
+        let planned = self.secured(session, projection.map(Vec::as_slice), filters, limit).await;
         planned.map_err(|error| barrier::sealed(&error))
     }
 }

@@ -43,30 +43,20 @@ impl Mask {
     ///
     /// The fault's pointer is empty: the caller knows where the mask stands.
     pub fn output_type(&self, item_type: ItemType) -> Result<DataType, Fault> {
-        let fault = |message: String| {
-            Err(Fault {
-                pointer: String::new(),
-                message,
-            })
-        };
+        let fault = |message: String| Err(Fault { pointer: String::new(), message });
         match self {
             Self::Hide => Ok(DataType::Utf8),
-            Self::KeepFirst(0) | Self::KeepLast(0) => fault(format!(
-                "`{}` keeps at least 1 character, use `hide` to keep none",
-                self.name()
-            )),
-            Self::RegionPrefix(digits) if !matches!(digits, 2 | 4 | 6) => fault(
-                "`region_prefix` keeps 2 (province), 4 (city) or 6 (county) digits".to_owned(),
-            ),
-            Self::Bucket(width) if *width < 1 || *width > BUCKET_WIDTH_MAX => fault(format!(
-                "`bucket` takes a width from 1 to {BUCKET_WIDTH_MAX}"
-            )),
+            Self::KeepFirst(0) | Self::KeepLast(0) => {
+                fault(format!("`{}` keeps at least 1 character, use `hide` to keep none", self.name()))
+            }
+            Self::RegionPrefix(digits) if !matches!(digits, 2 | 4 | 6) => {
+                fault("`region_prefix` keeps 2 (province), 4 (city) or 6 (county) digits".to_owned())
+            }
+            Self::Bucket(width) if *width < 1 || *width > BUCKET_WIDTH_MAX => {
+                fault(format!("`bucket` takes a width from 1 to {BUCKET_WIDTH_MAX}"))
+            }
             _ if self.fits(item_type) => Ok(item_type.arrow()),
-            _ => fault(format!(
-                "`{}` does not fit this item, it is for {}",
-                self.name(),
-                self.wants()
-            )),
+            _ => fault(format!("`{}` does not fit this item, it is for {}", self.name(), self.wants())),
         }
     }
 
@@ -90,19 +80,14 @@ impl Mask {
                 item_type == ItemType::Text
             }
             Self::Year => matches!(item_type, ItemType::Date | ItemType::Timestamp),
-            Self::Bucket(_) => matches!(
-                item_type,
-                ItemType::Integer | ItemType::Decimal | ItemType::Float
-            ),
+            Self::Bucket(_) => matches!(item_type, ItemType::Integer | ItemType::Decimal | ItemType::Float),
         }
     }
 
     fn wants(&self) -> &'static str {
         match self {
             Self::Hide => "any item",
-            Self::KeepFirst(_) | Self::KeepLast(_) | Self::Pseudonym | Self::RegionPrefix(_) => {
-                "text"
-            }
+            Self::KeepFirst(_) | Self::KeepLast(_) | Self::Pseudonym | Self::RegionPrefix(_) => "text",
             Self::Year => "dates and timestamps",
             Self::Bucket(_) => "integers, decimals and floats",
         }

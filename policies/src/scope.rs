@@ -98,10 +98,7 @@ impl Scope {
     pub fn faults(&self, resource: &Resource, pointer: &str) -> Faults {
         let mut faults = Faults::default();
         if self.nodes() > NODES_MAX {
-            faults.add(
-                pointer,
-                format!("a scope may have at most {NODES_MAX} parts, make it simpler"),
-            );
+            faults.add(pointer, format!("a scope may have at most {NODES_MAX} parts, make it simpler"));
             return faults;
         }
         self.collect(resource, pointer, 1, &mut faults);
@@ -116,11 +113,7 @@ impl Scope {
             }
             match scope {
                 Scope::All(parts) | Scope::Any(parts) => {
-                    parts
-                        .iter()
-                        .map(|part| count(part, depth + 1))
-                        .sum::<usize>()
-                        + 1
+                    parts.iter().map(|part| count(part, depth + 1)).sum::<usize>() + 1
                 }
                 Scope::Not(part) => count(part, depth + 1) + 1,
                 _ => 1,
@@ -131,19 +124,12 @@ impl Scope {
 
     fn collect(&self, resource: &Resource, pointer: &str, depth: usize, faults: &mut Faults) {
         if depth > DEPTH_MAX {
-            faults.add(
-                pointer,
-                format!("a scope may nest at most {DEPTH_MAX} deep, make it flatter"),
-            );
+            faults.add(pointer, format!("a scope may nest at most {DEPTH_MAX} deep, make it flatter"));
             return;
         }
         match self {
             Self::All(parts) | Self::Any(parts) => {
-                let name = if matches!(self, Self::All(_)) {
-                    "all"
-                } else {
-                    "any"
-                };
+                let name = if matches!(self, Self::All(_)) { "all" } else { "any" };
                 if parts.is_empty() {
                     faults.add(
                         format!("{pointer}/{name}"),
@@ -151,12 +137,7 @@ impl Scope {
                     );
                 }
                 for (index, part) in parts.iter().enumerate() {
-                    part.collect(
-                        resource,
-                        &format!("{pointer}/{name}/{index}"),
-                        depth + 1,
-                        faults,
-                    );
+                    part.collect(resource, &format!("{pointer}/{name}/{index}"), depth + 1, faults);
                 }
             }
             Self::Not(part) => part.collect(resource, &format!("{pointer}/not"), depth + 1, faults),

@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::filter;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use catalog::{Resource, ResourceName, SharingClass};
 use datafusion_common::{DataFusionError, TableReference};
 use datafusion_expr::Expr;
@@ -63,6 +63,9 @@ struct Shown {
     mask: Option<Mask>,
 }
 
+/// Name of the column that [`Sight::govern_keyed`] puts first.
+pub const KEY_INDEX: &str = "key_index";
+
 impl Sight {
     /// The sight that terms give a caller; `master` is the hub's key, from which the caller's own is derived.
     pub fn new(
@@ -90,22 +93,15 @@ impl Sight {
                 return Err(SightFault::Withheld(item.name.clone()));
             }
             let data_type = match &output.mask {
-                Some(mask) => mask
-                    .output_type(item.item_type)
-                    .map_err(|_| SightFault::Mask(item.name.clone()))?,
+                Some(mask) => {
+                    mask.output_type(item.item_type).map_err(|_| SightFault::Mask(item.name.clone()))?
+                }
                 None => item.item_type.arrow(),
             };
             fields.push(Field::new(&item.name, data_type, true));
-            shown.push(Shown {
-                index,
-                mask: output.mask.clone(),
-            });
+            shown.push(Shown { index, mask: output.mask.clone() });
         }
-        let scope = terms
-            .scope
-            .as_ref()
-            .map(|scope| scope.bind(resource, caller))
-            .transpose()?;
+        let scope = terms.scope.as_ref().map(|scope| scope.bind(resource, caller)).transpose()?;
         Ok(Self {
             resource: resource.name.clone(),
             source: resource.schema(),
@@ -124,16 +120,9 @@ impl Sight {
             resource: resource.name.clone(),
             schema: Arc::clone(&source),
             source,
-            shown: (0..resource.items.len())
-                .map(|index| Shown { index, mask: None })
-                .collect(),
+            shown: (0..resource.items.len()).map(|index| Shown { index, mask: None }).collect(),
             scope: None,
-            inputs: resource
-                .items
-                .iter()
-                .filter(|item| item.key)
-                .map(|item| item.name.clone())
-                .collect(),
+            inputs: resource.items.iter().filter(|item| item.key).map(|item| item.name.clone()).collect(),
             key: None,
         }
     }
@@ -165,9 +154,7 @@ impl Sight {
     /// Whether the output item is shown as it is, so that a predicate on it may reach the source.
     pub fn unmasked(&self, item: &str) -> bool {
         let position = self.schema.index_of(item).ok();
-        position
-            .and_then(|position| self.shown.get(position))
-            .is_some_and(|shown| shown.mask.is_none())
+        position.and_then(|position| self.shown.get(position)).is_some_and(|shown| shown.mask.is_none())
     }
 
     /// The row scope over the item names of `table`.
@@ -178,16 +165,11 @@ impl Sight {
     /// Positions in the resource's schema, ascending, of the columns that [`Sight::govern`] needs for `projection`
     /// (positions in [`Sight::schema`]; none for all): the items to show and those of the scope.
     pub fn source_columns(&self, projection: Option<&[usize]>) -> Vec<usize> {
-        let mut columns: BTreeSet<usize> =
-            self.scope.iter().flat_map(BoundScope::columns).collect();
+        let mut columns: BTreeSet<usize> = self.scope.iter().flat_map(BoundScope::columns).collect();
         match projection {
             Some(positions) => {
-                columns.extend(
-                    positions
-                        .iter()
-                        .filter_map(|at| self.shown.get(*at))
-                        .map(|shown| shown.index),
-                );
+                columns
+                    .extend(positions.iter().filter_map(|at| self.shown.get(*at)).map(|shown| shown.index));
             }
             None => columns.extend(self.shown.iter().map(|shown| shown.index)),
         }
@@ -198,10 +180,7 @@ impl Sight {
     pub fn projected(&self, projection: Option<&[usize]>) -> Result<SchemaRef, DataFusionError> {
         match projection {
             Some(positions) => {
-                let schema = self
-                    .schema
-                    .project(positions)
-                    .map_err(|_| BarrierFault::Shape.sealed())?;
+                let schema = self.schema.project(positions).map_err(|_| BarrierFault::Shape.sealed())?;
                 Ok(Arc::new(schema))
             }
             None => Ok(Arc::clone(&self.schema)),
@@ -220,23 +199,9 @@ impl Sight {
     ) -> Result<RecordBatch, DataFusionError> {
         let columns = self.source_columns(projection);
         self.check_columns(&batch, &columns)?;
-        let column = |index: usize| {
-            columns
-                .binary_search(&index)
-                .ok()
-                .and_then(|at| batch.columns().get(at))
-        };
-        let keep = match &self.scope {
-            Some(scope) => Some(
-                scope
-                    .keep(&column)
-                    .map_err(|_| BarrierFault::Shape.sealed())?,
-            ),
-            None => None,
-        };
-        let rows = keep
-            .as_ref()
-            .map_or(batch.num_rows(), BooleanArray::true_count);
+        let column = |index: usize| columns.binary_search(&index).ok().and_then(|at| batch.columns().get(at));
+        let keep = self.keep(&batch, &columns)?;
+        let rows = keep.as_ref().map_or(batch.num_rows(), BooleanArray::true_count);
         let all: Vec<usize>;
         let positions = match projection {
             Some(positions) => positions,
@@ -247,16 +212,42 @@ impl Sight {
         };
         let mut arrays = Vec::with_capacity(positions.len());
         for position in positions {
-            let shown = self
-                .shown
-                .get(*position)
-                .ok_or_else(|| BarrierFault::Shape.sealed())?;
+            let shown = self.shown.get(*position).ok_or_else(|| BarrierFault::Shape.sealed())?;
             let array = column(shown.index).ok_or_else(|| BarrierFault::Shape.sealed())?;
             arrays.push(self.show(shown, array, keep.as_ref())?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(self.projected(projection)?, arrays, &options)
             .map_err(|_| BarrierFault::Shape.sealed())
+    }
+
+    /// [`Sight::govern`] for rows found by key: before them a column `key_index`, which key (from 0) found the row.
+    pub fn govern_keyed(
+        &self,
+        batch: RecordBatch,
+        key_index: Vec<u32>,
+        projection: &[usize],
+    ) -> Result<RecordBatch, DataFusionError> {
+        let shape = || BarrierFault::Shape.sealed();
+        let columns = self.source_columns(Some(projection));
+        self.check_columns(&batch, &columns)?;
+        let mut index: ArrayRef = Arc::new(UInt32Array::from(key_index));
+        if let Some(keep) = self.keep(&batch, &columns)? {
+            index = filter(&index, &keep).map_err(|_| shape())?;
+        }
+        let rows = self.govern(batch, Some(projection))?;
+        let mut fields = vec![Arc::new(Field::new(KEY_INDEX, DataType::UInt32, false))];
+        fields.extend(rows.schema().fields().iter().cloned());
+        let mut arrays = vec![index];
+        arrays.extend(rows.columns().iter().cloned());
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|_| shape())
+    }
+
+    /// Which rows are in scope; none for all.
+    fn keep(&self, batch: &RecordBatch, columns: &[usize]) -> Result<Option<BooleanArray>, DataFusionError> {
+        let column = |index: usize| columns.binary_search(&index).ok().and_then(|at| batch.columns().get(at));
+        let Some(scope) = &self.scope else { return Ok(None) };
+        scope.keep(&column).map(Some).map_err(|_| BarrierFault::Shape.sealed())
     }
 
     fn show(
@@ -272,9 +263,7 @@ impl Sight {
         match (&shown.mask, &self.key) {
             (None, _) => compact::compact(&kept),
             (Some(mask), Some(key)) => {
-                let masked = mask
-                    .apply(&kept, key)
-                    .map_err(|_| BarrierFault::Shape.sealed())?;
+                let masked = mask.apply(&kept, key).map_err(|_| BarrierFault::Shape.sealed())?;
                 compact::check_cells(&masked)?;
                 Ok(masked)
             }
@@ -287,25 +276,16 @@ impl Sight {
     fn check_columns(&self, batch: &RecordBatch, columns: &[usize]) -> Result<(), DataFusionError> {
         let same = batch.num_columns() == columns.len()
             && batch.columns().iter().zip(columns).all(|(array, index)| {
-                self.source
-                    .fields()
-                    .get(*index)
-                    .is_some_and(|field| field.data_type() == array.data_type())
+                self.source.fields().get(*index).is_some_and(|field| field.data_type() == array.data_type())
             });
-        if same {
-            Ok(())
-        } else {
-            Err(BarrierFault::Shape.sealed())
-        }
+        if same { Ok(()) } else { Err(BarrierFault::Shape.sealed()) }
     }
 }
 
 /// Shows names only: a scope's literals are the provider's, attributes the caller's own.
 impl fmt::Debug for Sight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sight")
-            .field("resource", &self.resource)
-            .finish_non_exhaustive()
+        f.debug_struct("Sight").field("resource", &self.resource).finish_non_exhaustive()
     }
 }
 
@@ -318,9 +298,7 @@ pub(crate) fn withheld(resource: &Resource, item: &str) -> bool {
 fn inputs(resource: &Resource, terms: &Terms) -> Result<Vec<String>, SightFault> {
     let mut inputs = Vec::new();
     for name in &terms.input {
-        let item = resource
-            .item(name)
-            .ok_or_else(|| SightFault::UnknownItem(name.clone()))?;
+        let item = resource.item(name).ok_or_else(|| SightFault::UnknownItem(name.clone()))?;
         if withheld(resource, name) {
             return Err(SightFault::Withheld(name.clone()));
         }

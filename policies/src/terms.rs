@@ -29,12 +29,7 @@ impl Terms {
     /// Everything wrong with granting these terms on `resource` at `now_us` (UTC microseconds).
     ///
     /// `purposes` tells whether a purpose code is known.
-    pub fn faults(
-        &self,
-        resource: &Resource,
-        now_us: i64,
-        purposes: &dyn Fn(&str) -> bool,
-    ) -> Faults {
+    pub fn faults(&self, resource: &Resource, now_us: i64, purposes: &dyn Fn(&str) -> bool) -> Faults {
         let mut faults = Faults::default();
         self.check_operations(&mut faults);
         self.check_lists(&mut faults);
@@ -52,21 +47,11 @@ impl Terms {
 
     fn check_operations(&self, faults: &mut Faults) {
         if self.operations.is_empty() {
-            faults.add(
-                "/operations",
-                "no operation is granted, name at least one of `query`, `lookup`",
-            );
+            faults.add("/operations", "no operation is granted, name at least one of `query`, `lookup`");
         }
-        repeated(
-            self.operations.iter().map(|operation| operation.as_str()),
-            "/operations",
-            faults,
-        );
+        repeated(self.operations.iter().map(|operation| operation.as_str()), "/operations", faults);
         if self.operations.contains(&Operation::Lookup) && self.input.is_empty() {
-            faults.add(
-                "/input",
-                "`lookup` needs an input item, name a key of the resource",
-            );
+            faults.add("/input", "`lookup` needs an input item, name a key of the resource");
         }
         if self.operations.contains(&Operation::Query) && self.output.is_empty() {
             faults.add("/output", "`query` needs an output item, name at least one");
@@ -84,34 +69,21 @@ impl Terms {
         ];
         for (pointer, length, most) in lengths {
             if length > most {
-                faults.add(
-                    pointer,
-                    format!("has {length} entries, give at most {most}"),
-                );
+                faults.add(pointer, format!("has {length} entries, give at most {most}"));
             }
         }
-        for (pointer, texts) in [
-            ("/service_items", &self.service_items),
-            ("/systems", &self.systems),
-        ] {
+        for (pointer, texts) in [("/service_items", &self.service_items), ("/systems", &self.systems)] {
             for (index, text) in texts.iter().enumerate() {
                 check_text(&format!("{pointer}/{index}"), text, TEXT_CHARS_MAX, faults);
             }
         }
         for (index, name) in self.joins.iter().enumerate() {
             if name.parts().is_none() {
-                faults.add(
-                    format!("/joins/{index}"),
-                    "is no resource name, write `library.resource`",
-                );
+                faults.add(format!("/joins/{index}"), "is no resource name, write `library.resource`");
             }
         }
         repeated(self.input.iter().map(String::as_str), "/input", faults);
-        repeated(
-            self.output.iter().map(|output| output.item.as_str()),
-            "/output",
-            faults,
-        );
+        repeated(self.output.iter().map(|output| output.item.as_str()), "/output", faults);
     }
 
     fn check_input(&self, resource: &Resource, faults: &mut Faults) {
@@ -121,20 +93,14 @@ impl Terms {
                 continue;
             };
             if !item.key {
-                faults.add(
-                    pointer,
-                    format!("`{name}` is not a key of the resource, use a declared key"),
-                );
+                faults.add(pointer, format!("`{name}` is not a key of the resource, use a declared key"));
             }
         }
     }
 
     fn check_output(&self, resource: &Resource, faults: &mut Faults) {
-        for (index, OutputItem { item: name, mask }) in
-            self.output.iter().enumerate().take(OUTPUT_MAX)
-        {
-            let Some(item) = granted_item(resource, name, &format!("/output/{index}/item"), faults)
-            else {
+        for (index, OutputItem { item: name, mask }) in self.output.iter().enumerate().take(OUTPUT_MAX) {
+            let Some(item) = granted_item(resource, name, &format!("/output/{index}/item"), faults) else {
                 continue;
             };
             if let Some(Err(fault)) = mask.as_ref().map(|mask| mask.output_type(item.item_type)) {
@@ -143,42 +109,25 @@ impl Terms {
         }
     }
 
-    fn check_words(
-        &self,
-        resource: &Resource,
-        purposes: &dyn Fn(&str) -> bool,
-        faults: &mut Faults,
-    ) {
+    fn check_words(&self, resource: &Resource, purposes: &dyn Fn(&str) -> bool, faults: &mut Faults) {
         check_text("/purpose", &self.purpose, TEXT_CHARS_MAX, faults);
         if !purposes(&self.purpose) {
             faults.add(
                 "/purpose",
-                format!(
-                    "purpose `{}` is not known, use a code of the list",
-                    shown(&self.purpose)
-                ),
+                format!("purpose `{}` is not known, use a code of the list", shown(&self.purpose)),
             );
         }
         check_text("/basis", &self.basis, BASIS_CHARS_MAX, faults);
         if resource.personal() && self.standing.is_empty() {
-            faults.add(
-                "/standing",
-                "the resource is personal, name who may stand behind a call",
-            );
+            faults.add("/standing", "the resource is personal, name who may stand behind a call");
         }
     }
 
     fn check_term(&self, now_us: i64, faults: &mut Faults) {
         if self.valid_until <= self.valid_from {
-            faults.add(
-                "/valid_until",
-                "the term ends before it begins, set a later end",
-            );
+            faults.add("/valid_until", "the term ends before it begins, set a later end");
         } else if self.valid_until <= now_us {
-            faults.add(
-                "/valid_until",
-                "the term is over already, set an end in the future",
-            );
+            faults.add("/valid_until", "the term is over already, set an end in the future");
         } else if self.valid_until.saturating_sub(self.valid_from) > TERM_DAYS_MAX * DAY_US {
             faults.add(
                 "/valid_until",
@@ -189,17 +138,9 @@ impl Terms {
 
     fn check_ceilings(&self, faults: &mut Faults) {
         let ceilings = [
-            (
-                "/rows_per_answer_max",
-                self.rows_per_answer_max,
-                ROWS_PER_ANSWER_MAX,
-            ),
+            ("/rows_per_answer_max", self.rows_per_answer_max, ROWS_PER_ANSWER_MAX),
             ("/rows_per_day_max", self.rows_per_day_max, ROWS_PER_DAY_MAX),
-            (
-                "/calls_per_minute_max",
-                u64::from(self.calls_per_minute_max),
-                u64::from(CALLS_PER_MINUTE_MAX),
-            ),
+            ("/calls_per_minute_max", u64::from(self.calls_per_minute_max), u64::from(CALLS_PER_MINUTE_MAX)),
         ];
         for (pointer, value, most) in ceilings {
             if !(1..=most).contains(&value) {
@@ -216,20 +157,11 @@ fn granted_item<'r>(
     faults: &mut Faults,
 ) -> Option<&'r Item> {
     let Some(item) = resource.item(name) else {
-        faults.add(
-            pointer,
-            format!(
-                "the resource has no item `{}`, use one of its items",
-                shown(name)
-            ),
-        );
+        faults.add(pointer, format!("the resource has no item `{}`, use one of its items", shown(name)));
         return None;
     };
     if withheld(resource, name) {
-        faults.add(
-            pointer,
-            format!("`{name}` is withheld (art. 14) and cannot be granted, leave it out"),
-        );
+        faults.add(pointer, format!("`{name}` is withheld (art. 14) and cannot be granted, leave it out"));
         return None;
     }
     Some(item)

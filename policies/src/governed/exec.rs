@@ -14,10 +14,9 @@ use datafusion_physical_plan::coop::make_cooperative;
 use datafusion_physical_plan::execution_plan::{SchedulingType, reset_plan_states};
 use datafusion_physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion_physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning,
-    PlanProperties,
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
 };
-use futures::{StreamExt, stream};
+use futures::{StreamExt, future, stream};
 
 use super::Check;
 use crate::barrier::{self, BarrierFault};
@@ -50,13 +49,7 @@ impl BarrierExec {
             below.boundedness,
         )
         .with_scheduling_type(SchedulingType::Cooperative);
-        Ok(Self {
-            inner,
-            sight,
-            projection,
-            check,
-            properties: Arc::new(properties),
-        })
+        Ok(Self { inner, sight, projection, check, properties: Arc::new(properties) })
     }
 }
 
@@ -96,17 +89,12 @@ impl ExecutionPlan for BarrierExec {
         self: Arc<Self>,
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        if children.is_empty() {
-            Ok(self)
-        } else {
-            Err(BarrierFault::Shape.sealed())
-        }
+        if children.is_empty() { Ok(self) } else { Err(BarrierFault::Shape.sealed()) }
     }
 
     /// A plan that runs twice must start anew below too: the walk over children does not get there.
     fn reset_state(self: Arc<Self>) -> Result<Arc<dyn ExecutionPlan>> {
-        let inner =
-            reset_plan_states(Arc::clone(&self.inner)).map_err(|error| barrier::sealed(&error))?;
+        let inner = reset_plan_states(Arc::clone(&self.inner)).map_err(|error| barrier::sealed(&error))?;
         Ok(Arc::new(Self {
             inner,
             sight: Arc::clone(&self.sight),
@@ -116,22 +104,19 @@ impl ExecutionPlan for BarrierExec {
         }))
     }
 
-    fn execute(
-        &self,
-        partition: usize,
-        task: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
+    fn execute(&self, partition: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let gate = Gate {
             sight: Arc::clone(&self.sight),
             projection: self.projection.clone(),
             check: Arc::clone(&self.check),
         };
         gate.check()?;
-        let below = self
-            .inner
-            .execute(partition, task)
-            .map_err(|error| barrier::sealed(&error))?;
-        let governed = below.flat_map(steps).map(move |step| gate.pass(step));
+        let below = self.inner.execute(partition, task).map_err(|error| barrier::sealed(&error))?;
+        let governed = below
+            .flat_map(steps)
+            .map(move |step| gate.pass(step))
+            // How many batches held hidden rows only is not told either.
+            .filter(|step| future::ready(step.as_ref().map_or(true, |batch| batch.num_rows() > 0)));
         let stream = RecordBatchStreamAdapter::new(
             Arc::clone(self.properties.equivalence_properties().schema()),
             governed,

@@ -12,11 +12,9 @@ use crate::sight::Sight;
 /// bare unmasked output item against literals of the item's own type.
 pub(super) fn leakproof(expr: &Expr, sight: &Sight) -> bool {
     match expr {
-        Expr::BinaryExpr(BinaryExpr {
-            left,
-            op: Operator::And | Operator::Or,
-            right,
-        }) => leakproof(left, sight) && leakproof(right, sight),
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => {
+            leakproof(left, sight) && leakproof(right, sight)
+        }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             comparison(*op) && (pair(left, right, sight) || pair(right, left, sight))
         }
@@ -28,13 +26,8 @@ pub(super) fn leakproof(expr: &Expr, sight: &Sight) -> bool {
         | Expr::IsNotFalse(inner)
         | Expr::IsNotUnknown(inner) => leakproof(inner, sight),
         Expr::IsNull(inner) | Expr::IsNotNull(inner) => item_type(inner, sight).is_some(),
-        Expr::Between(Between {
-            expr, low, high, ..
-        }) => pair(expr, low, sight) && pair(expr, high, sight),
-        Expr::InList(list) => list
-            .list
-            .iter()
-            .all(|literal| pair(&list.expr, literal, sight)),
+        Expr::Between(Between { expr, low, high, .. }) => pair(expr, low, sight) && pair(expr, high, sight),
+        Expr::InList(list) => list.list.iter().all(|literal| pair(&list.expr, literal, sight)),
         // A boolean item is a predicate by itself.
         Expr::Column(_) => item_type(expr, sight) == Some(arrow::datatypes::DataType::Boolean),
         _ => false,
@@ -68,7 +61,5 @@ fn item_type(expr: &Expr, sight: &Sight) -> Option<arrow::datatypes::DataType> {
         return None;
     };
     let (_, field) = sight.schema().column_with_name(&column.name)?;
-    sight
-        .unmasked(&column.name)
-        .then(|| field.data_type().clone())
+    sight.unmasked(&column.name).then(|| field.data_type().clone())
 }

@@ -30,17 +30,11 @@ impl Mask {
     /// A null stays null, but under `hide`, where a value and a null look the same.
     pub fn apply(&self, array: &ArrayRef, key: &PseudonymKey) -> Result<ArrayRef, MaskFault> {
         match self {
-            Self::Hide => Ok(Arc::new(StringArray::from_iter_values(
-                (0..array.len()).map(|_| STARS),
-            ))),
-            Self::KeepFirst(kept) => {
-                text(array, |value| Some(keep_first(value, usize::from(*kept))))
-            }
+            Self::Hide => Ok(Arc::new(StringArray::from_iter_values((0..array.len()).map(|_| STARS)))),
+            Self::KeepFirst(kept) => text(array, |value| Some(keep_first(value, usize::from(*kept)))),
             Self::KeepLast(kept) => text(array, |value| Some(keep_last(value, usize::from(*kept)))),
             Self::Pseudonym => text(array, |value| Some(key.pseudonym(value))),
-            Self::RegionPrefix(digits) => {
-                text(array, |value| region_prefix(value, usize::from(*digits)))
-            }
+            Self::RegionPrefix(digits) => text(array, |value| region_prefix(value, usize::from(*digits))),
             Self::Year => year(array),
             Self::Bucket(width) => bucket(array, *width),
         }
@@ -74,10 +68,7 @@ fn keep_last(value: &str, kept: usize) -> String {
 /// The first digits, or null when the value does not start with that many.
 fn region_prefix(value: &str, digits: usize) -> Option<String> {
     let prefix = value.get(..digits)?;
-    prefix
-        .bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| prefix.to_owned())
+    prefix.bytes().all(|byte| byte.is_ascii_digit()).then(|| prefix.to_owned())
 }
 
 fn year(array: &ArrayRef) -> Result<ArrayRef, MaskFault> {
@@ -96,14 +87,9 @@ fn year(array: &ArrayRef) -> Result<ArrayRef, MaskFault> {
 
 /// Rounds down, to a multiple of the width; null when there is no such number in the type.
 fn bucket(array: &ArrayRef, width: u64) -> Result<ArrayRef, MaskFault> {
-    let whole = i64::try_from(width)
-        .ok()
-        .filter(|width| *width > 0)
-        .ok_or(MaskFault)?;
+    let whole = i64::try_from(width).ok().filter(|width| *width > 0).ok_or(MaskFault)?;
     match array.data_type() {
-        DataType::Int64 => {
-            number::<Int64Type>(array, |value| value.checked_sub(value.rem_euclid(whole)))
-        }
+        DataType::Int64 => number::<Int64Type>(array, |value| value.checked_sub(value.rem_euclid(whole))),
         DataType::Decimal128(38, 4) => {
             let width = i128::from(whole) * DECIMAL_ONE;
             number::<Decimal128Type>(array, |value| {
@@ -115,11 +101,7 @@ fn bucket(array: &ArrayRef, width: u64) -> Result<ArrayRef, MaskFault> {
         DataType::Float64 => number::<Float64Type>(array, |value| {
             let width = whole as f64;
             // Not-a-number has payload bits that could tell; adding zero makes -0.0 plain zero.
-            if value.is_nan() {
-                None
-            } else {
-                Some((value / width).floor() * width + 0.0)
-            }
+            if value.is_nan() { None } else { Some((value / width).floor() * width + 0.0) }
         }),
         _ => Err(MaskFault),
     }

@@ -31,10 +31,7 @@ impl PseudonymKey {
             text.extend_from_slice(&(part.len() as u64).to_be_bytes());
             text.extend_from_slice(part.as_bytes());
         }
-        Self(hmac::Key::new(
-            hmac::HMAC_SHA256,
-            hmac::sign(&self.0, &text).as_ref(),
-        ))
+        Self(hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&self.0, &text).as_ref()))
     }
 
     /// `p:` and 32 hex digits; the same person written in two ways gets one pseudonym.

@@ -85,13 +85,7 @@ fn bind(
     match scope {
         Scope::All(list) => Ok(Bound::All(parts(list)?)),
         Scope::Any(list) => Ok(Bound::Any(parts(list)?)),
-        Scope::Not(part) => Ok(Bound::Not(Box::new(bind(
-            part,
-            resource,
-            caller,
-            columns,
-            depth + 1,
-        )?))),
+        Scope::Not(part) => Ok(Bound::Not(Box::new(bind(part, resource, caller, columns, depth + 1)?))),
         Scope::IsNull(name) => Ok(Bound::IsNull(place(resource, name, columns)?.0)),
         Scope::Compare(comparison) => bind_comparison(comparison, resource, caller, columns),
         Scope::In { item, values } => {
@@ -128,17 +122,10 @@ fn place<'r>(
     name: &str,
     columns: &mut BTreeSet<usize>,
 ) -> Result<(Place, &'r Item), ScopeFault> {
-    let found = resource
-        .items
-        .iter()
-        .enumerate()
-        .find(|(_, item)| item.name == name);
+    let found = resource.items.iter().enumerate().find(|(_, item)| item.name == name);
     let (index, item) = found.ok_or(ScopeFault::Unfit)?;
     columns.insert(index);
-    let place = Place {
-        index,
-        name: item.name.clone(),
-    };
+    let place = Place { index, name: item.name.clone() };
     Ok((place, item))
 }
 
@@ -197,25 +184,21 @@ impl Bound {
                 binary_expr(place.expr(table), operator(*op), literal(scalar))
             }
             Self::Prefix(place, prefix) => {
-                let text =
-                    |text: &str| Expr::Literal(ScalarValue::Utf8(Some(text.to_owned())), None);
+                let text = |text: &str| Expr::Literal(ScalarValue::Utf8(Some(text.to_owned())), None);
                 let from = place.expr(table).gt_eq(text(prefix));
                 match literal::successor(prefix) {
                     Some(end) => from.and(place.expr(table).lt(text(&end))),
                     None => from,
                 }
             }
-            Self::In(place, scalars) => place
-                .expr(table)
-                .in_list(scalars.iter().map(literal).collect(), false),
+            Self::In(place, scalars) => {
+                place.expr(table).in_list(scalars.iter().map(literal).collect(), false)
+            }
         }
     }
 
     /// Three-valued truth of every row.
-    fn judge<'a>(
-        &self,
-        column: &dyn Fn(usize) -> Option<&'a ArrayRef>,
-    ) -> Result<BooleanArray, ArrowError> {
+    fn judge<'a>(&self, column: &dyn Fn(usize) -> Option<&'a ArrayRef>) -> Result<BooleanArray, ArrowError> {
         match self {
             Self::All(parts) => judge_all(parts, column, and_kleene),
             Self::Any(parts) => judge_all(parts, column, or_kleene),
@@ -243,12 +226,8 @@ impl Place {
         Expr::Column(Column::new(Some(table.clone()), &self.name))
     }
 
-    fn array<'a>(
-        &self,
-        column: &dyn Fn(usize) -> Option<&'a ArrayRef>,
-    ) -> Result<&'a ArrayRef, ArrowError> {
-        column(self.index)
-            .ok_or_else(|| ArrowError::SchemaError("a scope item is missing".to_owned()))
+    fn array<'a>(&self, column: &dyn Fn(usize) -> Option<&'a ArrayRef>) -> Result<&'a ArrayRef, ArrowError> {
+        column(self.index).ok_or_else(|| ArrowError::SchemaError("a scope item is missing".to_owned()))
     }
 }
 
@@ -278,21 +257,13 @@ fn judge_all<'a>(
 }
 
 fn literal_scalar(scalar: &ScalarValue) -> Result<Scalar<ArrayRef>, ArrowError> {
-    scalar
-        .to_scalar()
-        .map_err(|_| ArrowError::ComputeError("a scope literal is unfit".to_owned()))
+    scalar.to_scalar().map_err(|_| ArrowError::ComputeError("a scope literal is unfit".to_owned()))
 }
 
-fn compare(
-    array: &ArrayRef,
-    op: ComparisonOp,
-    scalar: &ScalarValue,
-) -> Result<BooleanArray, ArrowError> {
+fn compare(array: &ArrayRef, op: ComparisonOp, scalar: &ScalarValue) -> Result<BooleanArray, ArrowError> {
     // A kernel would panic on nothing here, but types that differ must not be compared in any other way.
     if array.data_type() != &scalar.data_type() {
-        return Err(ArrowError::SchemaError(
-            "a scope item has another type".to_owned(),
-        ));
+        return Err(ArrowError::SchemaError("a scope item has another type".to_owned()));
     }
     let right = literal_scalar(scalar)?;
     match op {

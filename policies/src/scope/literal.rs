@@ -22,10 +22,7 @@ pub(super) fn check(item: &Item, op: ComparisonOp, value: &Value) -> Result<(), 
             ));
         }
         if item.item_type != ItemType::Text {
-            return Err(format!(
-                "a caller attribute is text, `{}` is not: compare a text item",
-                item.name
-            ));
+            return Err(format!("a caller attribute is text, `{}` is not: compare a text item", item.name));
         }
         return Ok(());
     }
@@ -40,16 +37,11 @@ pub(super) fn fits(item: &Item, op: ComparisonOp) -> Result<(), String> {
     let name = &item.name;
     let only = match (item.item_type, op) {
         (ItemType::Binary, _) => "`is_null`",
-        (ItemType::Boolean, op) if !matches!(op, ComparisonOp::Eq | ComparisonOp::NotEq) => {
-            "`=` and `<>`"
-        }
+        (ItemType::Boolean, op) if !matches!(op, ComparisonOp::Eq | ComparisonOp::NotEq) => "`=` and `<>`",
         (item_type, ComparisonOp::LikePrefix) if item_type != ItemType::Text => "`= <> < <= > >=`",
         _ => return Ok(()),
     };
-    Err(format!(
-        "`{}` does not fit `{name}`, which takes {only} only",
-        op.as_str()
-    ))
+    Err(format!("`{}` does not fit `{name}`, which takes {only} only", op.as_str()))
 }
 
 /// The literal of the item's type; a caller attribute must have been put in its place before.
@@ -57,9 +49,7 @@ pub(super) fn literal(item: &Item, value: &Value) -> Result<ScalarValue, String>
     let scalar = match (item.item_type, value) {
         (ItemType::Text, Value::Text(text)) => {
             if text.chars().count() > TEXT_CHARS_MAX {
-                return Err(format!(
-                    "a text may have at most {TEXT_CHARS_MAX} characters, shorten it"
-                ));
+                return Err(format!("a text may have at most {TEXT_CHARS_MAX} characters, shorten it"));
             }
             Some(ScalarValue::Utf8(Some(text.clone())))
         }
@@ -70,9 +60,9 @@ pub(super) fn literal(item: &Item, value: &Value) -> Result<ScalarValue, String>
             exact.then_some(ScalarValue::Float64(Some(*number as f64)))
         }
         // Adding zero turns -0.0 into 0.0: kernels order them, people do not.
-        (ItemType::Float, Value::Float(number)) => number
-            .is_finite()
-            .then_some(ScalarValue::Float64(Some(number + 0.0))),
+        (ItemType::Float, Value::Float(number)) => {
+            number.is_finite().then_some(ScalarValue::Float64(Some(number + 0.0)))
+        }
         (ItemType::Boolean, Value::Boolean(flag)) => Some(ScalarValue::Boolean(Some(*flag))),
         (ItemType::Date, Value::Text(text)) => civil::parse_date(text)
             .and_then(|days| i32::try_from(days).ok())
@@ -84,20 +74,12 @@ pub(super) fn literal(item: &Item, value: &Value) -> Result<ScalarValue, String>
         (ItemType::Decimal, Value::Text(text)) => decimal(text),
         _ => None,
     };
-    scalar.ok_or_else(|| {
-        format!(
-            "the value does not fit `{}`, give {}",
-            item.name,
-            wanted(item.item_type)
-        )
-    })
+    scalar.ok_or_else(|| format!("the value does not fit `{}`, give {}", item.name, wanted(item.item_type)))
 }
 
 /// Plain decimal text, at most 34 digits before and 4 after the point, scaled exactly; never rounded.
 fn decimal(text: &str) -> Option<ScalarValue> {
-    let (negative, digits) = text
-        .strip_prefix('-')
-        .map_or((false, text), |rest| (true, rest));
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty()
@@ -108,14 +90,8 @@ fn decimal(text: &str) -> Option<ScalarValue> {
     {
         return None;
     }
-    let scaled: i128 = format!("{whole}{fraction:0<DECIMAL_PLACES$}")
-        .parse()
-        .ok()?;
-    Some(ScalarValue::Decimal128(
-        Some(if negative { -scaled } else { scaled }),
-        38,
-        4,
-    ))
+    let scaled: i128 = format!("{whole}{fraction:0<DECIMAL_PLACES$}").parse().ok()?;
+    Some(ScalarValue::Decimal128(Some(if negative { -scaled } else { scaled }), 38, 4))
 }
 
 fn wanted(item_type: ItemType) -> &'static str {

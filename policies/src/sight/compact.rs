@@ -4,9 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, PrimitiveArray, StringArray,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, PrimitiveArray, StringArray};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimeUnit,
     TimestampMicrosecondType,
@@ -23,21 +21,15 @@ pub(super) fn compact(array: &ArrayRef) -> Result<ArrayRef, DataFusionError> {
     check_cells(array)?;
     match array.data_type() {
         DataType::Utf8 => {
-            let texts = array
-                .as_string_opt::<i32>()
-                .ok_or_else(|| BarrierFault::Shape.sealed())?;
+            let texts = array.as_string_opt::<i32>().ok_or_else(|| BarrierFault::Shape.sealed())?;
             Ok(Arc::new(texts.iter().collect::<StringArray>()))
         }
         DataType::Binary => {
-            let cells = array
-                .as_binary_opt::<i32>()
-                .ok_or_else(|| BarrierFault::Shape.sealed())?;
+            let cells = array.as_binary_opt::<i32>().ok_or_else(|| BarrierFault::Shape.sealed())?;
             Ok(Arc::new(cells.iter().collect::<BinaryArray>()))
         }
         DataType::Boolean => {
-            let flags = array
-                .as_boolean_opt()
-                .ok_or_else(|| BarrierFault::Shape.sealed())?;
+            let flags = array.as_boolean_opt().ok_or_else(|| BarrierFault::Shape.sealed())?;
             Ok(Arc::new(flags.iter().collect::<BooleanArray>()))
         }
         DataType::Int64 => dense::<Int64Type>(array),
@@ -50,9 +42,7 @@ pub(super) fn compact(array: &ArrayRef) -> Result<ArrayRef, DataFusionError> {
 }
 
 fn dense<T: ArrowPrimitiveType>(array: &ArrayRef) -> Result<ArrayRef, DataFusionError> {
-    let values = array
-        .as_primitive_opt::<T>()
-        .ok_or_else(|| BarrierFault::Shape.sealed())?;
+    let values = array.as_primitive_opt::<T>().ok_or_else(|| BarrierFault::Shape.sealed())?;
     let copied: PrimitiveArray<T> = values.iter().collect();
     Ok(Arc::new(copied.with_data_type(array.data_type().clone())))
 }
@@ -60,12 +50,12 @@ fn dense<T: ArrowPrimitiveType>(array: &ArrayRef) -> Result<ArrayRef, DataFusion
 /// Refuses a cell that is too large to leave; only visible rows are looked at.
 pub(super) fn check_cells(array: &ArrayRef) -> Result<(), DataFusionError> {
     let longest = match array.data_type() {
-        DataType::Utf8 => array
-            .as_string_opt::<i32>()
-            .and_then(|texts| texts.iter().flatten().map(str::len).max()),
-        DataType::Binary => array
-            .as_binary_opt::<i32>()
-            .and_then(|cells| cells.iter().flatten().map(<[u8]>::len).max()),
+        DataType::Utf8 => {
+            array.as_string_opt::<i32>().and_then(|texts| texts.iter().flatten().map(str::len).max())
+        }
+        DataType::Binary => {
+            array.as_binary_opt::<i32>().and_then(|cells| cells.iter().flatten().map(<[u8]>::len).max())
+        }
         _ => None,
     };
     match longest {

@@ -15,20 +15,13 @@ fn sight(change: Value) -> Sight {
 /// What a sight shows of the fixture's batch, one line a row.
 fn shown(sight: &Sight, projection: Option<&[usize]>) -> Vec<String> {
     let columns = sight.source_columns(projection);
-    let governed = sight
-        .govern(batch().project(&columns).unwrap(), projection)
-        .unwrap();
+    let governed = sight.govern(batch().project(&columns).unwrap(), projection).unwrap();
     assert_eq!(governed.schema(), sight.projected(projection).unwrap());
     let cell = |column: usize, row: usize| {
         arrow::util::display::array_value_to_string(governed.column(column), row).unwrap()
     };
     (0..governed.num_rows())
-        .map(|row| {
-            (0..governed.num_columns())
-                .map(|column| cell(column, row))
-                .collect::<Vec<_>>()
-                .join("|")
-        })
+        .map(|row| (0..governed.num_columns()).map(|column| cell(column, row)).collect::<Vec<_>>().join("|"))
         .collect()
 }
 
@@ -41,12 +34,7 @@ fn rows_are_scoped_then_masked_then_projected() {
     });
     let sight = sight(own);
     assert_eq!(
-        sight
-            .schema()
-            .fields()
-            .iter()
-            .map(|field| field.name().as_str())
-            .collect::<Vec<_>>(),
+        sight.schema().fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(),
         ["name", "salary"]
     );
     assert_eq!(sight.source_columns(None), [1, 3, 6]);
@@ -55,24 +43,15 @@ fn rows_are_scoped_then_masked_then_projected() {
     assert_eq!(shown(&sight, None), ["张***|100"]);
     assert_eq!(shown(&sight, Some(&[1, 0])), ["100|张***"]);
     assert_eq!(shown(&sight, Some(&[])), [""]);
-    assert!(
-        sight.scoped()
-            && !sight.unmasked("name")
-            && !sight.unmasked("sex")
-            && !sight.unmasked("nosuch")
-    );
+    assert!(sight.scoped() && !sight.unmasked("name") && !sight.unmasked("sex") && !sight.unmasked("nosuch"));
     assert_eq!(sight.inputs(), ["id_number"]);
 }
 
 #[test]
 fn without_a_scope_every_row_is_there() {
-    let sight =
-        sight(json!({"output": [{"item": "birth_date", "mask": "hide"}, {"item": "active"}]}));
+    let sight = sight(json!({"output": [{"item": "birth_date", "mask": "hide"}, {"item": "active"}]}));
     assert_eq!(sight.schema().field(0).data_type(), &DataType::Utf8);
-    assert_eq!(
-        shown(&sight, None),
-        ["***|true", "***|false", "***|", "***|true"]
-    );
+    assert_eq!(shown(&sight, None), ["***|true", "***|false", "***|", "***|true"]);
     assert_eq!(shown(&sight, Some(&[])), ["", "", "", ""]);
     assert!(sight.source_columns(Some(&[])).is_empty());
 }
@@ -91,40 +70,18 @@ fn a_grant_that_no_longer_fits_gives_no_sight() {
         let fault = Sight::new(&resource(), &terms(change), &caller(&[]), &master()).err();
         assert_eq!(fault, Some(expect));
     };
-    check(
-        json!({"output": [{"item": "gone"}]}),
-        SightFault::UnknownItem("gone".into()),
-    );
-    check(
-        json!({"input": ["gone"]}),
-        SightFault::UnknownItem("gone".into()),
-    );
+    check(json!({"output": [{"item": "gone"}]}), SightFault::UnknownItem("gone".into()));
+    check(json!({"input": ["gone"]}), SightFault::UnknownItem("gone".into()));
     check(
         json!({"output": [{"item": "name"}, {"item": "name", "mask": "hide"}]}),
         SightFault::Twice("name".into()),
     );
-    check(
-        json!({"output": [{"item": "secret"}]}),
-        SightFault::Withheld("secret".into()),
-    );
-    check(
-        json!({"input": ["secret"]}),
-        SightFault::Withheld("secret".into()),
-    );
-    check(
-        json!({"output": [{"item": "salary", "mask": "year"}]}),
-        SightFault::Mask("salary".into()),
-    );
-    check(
-        json!({"output": [{"item": "salary", "mask": {"bucket": 0}}]}),
-        SightFault::Mask("salary".into()),
-    );
-    let unset =
-        json!({"compare": {"item": "region", "op": "=", "value": {"caller": "region_code"}}});
-    check(
-        json!({"scope": unset}),
-        ScopeFault::Unset("region_code".into()).into(),
-    );
+    check(json!({"output": [{"item": "secret"}]}), SightFault::Withheld("secret".into()));
+    check(json!({"input": ["secret"]}), SightFault::Withheld("secret".into()));
+    check(json!({"output": [{"item": "salary", "mask": "year"}]}), SightFault::Mask("salary".into()));
+    check(json!({"output": [{"item": "salary", "mask": {"bucket": 0}}]}), SightFault::Mask("salary".into()));
+    let unset = json!({"compare": {"item": "region", "op": "=", "value": {"caller": "region_code"}}});
+    check(json!({"scope": unset}), ScopeFault::Unset("region_code".into()).into());
 }
 
 #[test]
@@ -156,8 +113,7 @@ fn no_hidden_bytes_ride_along() {
         Some(NullBuffer::from(vec![true, true, false, true])),
     );
     let schema = resource().schema().project(&[1, 6]).unwrap();
-    let source =
-        RecordBatch::try_new(Arc::new(schema), vec![Arc::new(names), Arc::new(salaries)]).unwrap();
+    let source = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(names), Arc::new(salaries)]).unwrap();
     let hide_200 = json!({"not": {"in": {"item": "salary", "values": [200]}}});
     let or_null = json!({"any": [hide_200, {"is_null": "salary"}]});
     for (scope, source, rows) in [
@@ -173,27 +129,14 @@ fn no_hidden_bytes_ride_along() {
             for buffer in column.to_data().buffers() {
                 let bytes = String::from_utf8_lossy(buffer.as_slice()).into_owned();
                 assert!(!bytes.contains("CANARY"), "{bytes:?}");
-                assert!(
-                    !buffer
-                        .as_slice()
-                        .iter()
-                        .any(|byte| matches!(byte, 200 | 250)),
-                    "{buffer:?}"
-                );
+                assert!(!buffer.as_slice().iter().any(|byte| matches!(byte, 200 | 250)), "{buffer:?}");
             }
-            let null_bits = column.nulls().map_or(0, |nulls| {
-                nulls
-                    .buffer()
-                    .as_slice()
-                    .iter()
-                    .map(|b| b.count_ones())
-                    .sum()
-            });
+            let null_bits = column
+                .nulls()
+                .map_or(0, |nulls| nulls.buffer().as_slice().iter().map(|b| b.count_ones()).sum());
             assert!(null_bits as usize <= rows, "bits behind the end are zero");
         }
-        let salaries = governed
-            .column(1)
-            .as_primitive::<arrow::datatypes::Int64Type>();
+        let salaries = governed.column(1).as_primitive::<arrow::datatypes::Int64Type>();
         for row in 0..rows {
             assert!(salaries.is_valid(row) || salaries.values()[row] == 0);
         }
@@ -212,26 +155,13 @@ fn a_cell_too_large_stops_the_answer_when_it_would_be_seen() {
         RecordBatch::try_new(schema, columns).unwrap()
     };
     assert!(sight(json!({})).govern(sized(CELL_BYTES_MAX), None).is_ok());
-    let error = sight(json!({}))
-        .govern(sized(CELL_BYTES_MAX + 1), None)
-        .unwrap_err();
-    assert!(
-        matches!(error, DataFusionError::ResourcesExhausted(_)),
-        "{error}"
-    );
+    let error = sight(json!({})).govern(sized(CELL_BYTES_MAX + 1), None).unwrap_err();
+    assert!(matches!(error, DataFusionError::ResourcesExhausted(_)), "{error}");
     // Hidden by scope or mask, it is nobody's reason to fail.
     let scope = json!({"compare": {"item": "salary", "op": "=", "value": 2}});
-    assert!(
-        sight(json!({"scope": scope}))
-            .govern(sized(CELL_BYTES_MAX + 1), None)
-            .is_ok()
-    );
+    assert!(sight(json!({"scope": scope})).govern(sized(CELL_BYTES_MAX + 1), None).is_ok());
     let output = json!([{"item": "name", "mask": {"keep_first": 1}}, {"item": "salary"}]);
-    assert!(
-        sight(json!({"output": output}))
-            .govern(sized(CELL_BYTES_MAX + 1), None)
-            .is_ok()
-    );
+    assert!(sight(json!({"output": output})).govern(sized(CELL_BYTES_MAX + 1), None).is_ok());
 }
 
 #[test]
@@ -241,4 +171,21 @@ fn debug_shows_no_literal() {
         format!("{:?}", sight(json!({"scope": scope}))),
         "Sight { resource: ResourceName(\"population.resident\"), .. }"
     );
+}
+
+#[test]
+fn rows_found_by_key_lose_their_key_with_their_row() {
+    let scope = json!({"in": {"item": "salary", "values": [200, -1]}});
+    let sight = sight(json!({"scope": scope}));
+    let source = || batch().project(&sight.source_columns(Some(&[0]))).unwrap();
+    let governed = sight.govern_keyed(source(), vec![0, 3, 5, 5], &[0]).unwrap();
+    assert_eq!(
+        governed.schema().fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(),
+        ["key_index", "name"]
+    );
+    assert_eq!(governed.column(0).as_primitive::<arrow::datatypes::UInt32Type>().values(), &[3, 5]);
+    assert_eq!(governed.column(1).as_string::<i32>().value(0), "CANARY");
+    for keys in [vec![], vec![0, 3, 5]] {
+        assert!(sight.govern_keyed(source(), keys, &[0]).is_err(), "a row without its key");
+    }
 }

@@ -43,19 +43,11 @@ pub(super) fn check(terms: &Terms, resource: &Resource, faults: &mut Faults) {
                 .output
                 .iter()
                 .find(|output| output.item == origin)
-                .is_some_and(|output| {
-                    output
-                        .mask
-                        .as_ref()
-                        .is_none_or(|kept| tells(kept, item, mask))
-                });
+                .is_some_and(|output| output.mask.as_ref().is_none_or(|kept| tells(kept, item, mask)));
             if told {
                 faults.add(
                     pointer.as_str(),
-                    format!(
-                        "`{origin}` in the same grant tells `{}`, mask it too",
-                        item.name
-                    ),
+                    format!("`{origin}` in the same grant tells `{}`, mask it too", item.name),
                 );
             }
         }
@@ -79,23 +71,13 @@ fn check_parts(
         .filter_map(|output| resource.item(&output.item))
         .filter(|part| origins(resource, part).contains(&origin.name.as_str()))
         .collect();
-    let partial = matches!(
-        mask,
-        Mask::KeepFirst(_) | Mask::KeepLast(_) | Mask::RegionPrefix(_)
-    );
+    let partial = matches!(mask, Mask::KeepFirst(_) | Mask::KeepLast(_) | Mask::RegionPrefix(_));
     let dated = clear.iter().any(|part| part.item_type == ItemType::Date);
-    let most = if partial {
-        PARTS_PARTIAL_MASK
-    } else {
-        PARTS_ANY_MASK
-    };
+    let most = if partial { PARTS_PARTIAL_MASK } else { PARTS_ANY_MASK };
     if clear.len() >= most || (partial && dated) {
         let names: Vec<&str> = clear.iter().map(|part| part.name.as_str()).collect();
-        let text = format!(
-            "`{}` in the clear give `{}` back, mask or drop some",
-            names.join("`, `"),
-            origin.name
-        );
+        let text =
+            format!("`{}` in the clear give `{}` back, mask or drop some", names.join("`, `"), origin.name);
         faults.add(pointer, text);
     }
 }
@@ -109,9 +91,7 @@ fn origins<'r>(resource: &'r Resource, item: &'r Item) -> Vec<&'r str> {
             break;
         }
         origins.push(name);
-        next = resource
-            .item(name)
-            .and_then(|origin| origin.derived_from.as_deref());
+        next = resource.item(name).and_then(|origin| origin.derived_from.as_deref());
     }
     origins
 }
