@@ -27,6 +27,9 @@ pub enum SourceError {
     /// A file is not the one its key index was made for: `source_unavailable` until remounted.
     #[error("the source changed after it was mounted; ask its provider to publish it again")]
     Changed,
+    /// A block of a key index was damaged on disk: `source_unavailable` once, the next look-up builds it again.
+    #[error("the key index was damaged and is built again; try again")]
+    IndexDamaged,
     /// The entry has no binding.
     #[error("the resource has no source yet; ask its provider to bind one")]
     Unmounted,

@@ -86,9 +86,9 @@ impl KeyIndex {
 
     /// Reads block `number` (from 0) and gives the number of its records.
     fn block(&self, number: u64, block: &mut [u8; BLOCK_BYTES]) -> Result<usize, SourceError> {
-        self.file.read_exact_at(block, (number + 1) * BLOCK_BYTES as u64)?;
-        if word(block, CHECKED_BYTES) != checksum(block, number + 1, self.fingerprint) {
-            return Err(SourceError::unavailable("a block of the key index is damaged"));
+        let read = self.file.read_exact_at(block, (number + 1) * BLOCK_BYTES as u64);
+        if read.is_err() || word(block, CHECKED_BYTES) != checksum(block, number + 1, self.fingerprint) {
+            return Err(SourceError::IndexDamaged);
         }
         Ok((word(block, BLOCK_RECORDS * RECORD_BYTES) as usize).clamp(1, BLOCK_RECORDS))
     }

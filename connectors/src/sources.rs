@@ -76,7 +76,7 @@ fn version(resource: &Resource) -> u64 {
 }
 
 impl Sources {
-    /// `root` must exist; `index_dir` is made if need be and must not lie below `root`.
+    /// `root` must exist; `index_dir` is made if need be where no provider can write.
     pub fn new(root: &Path, index_dir: &Path, limits: SourceLimits) -> Result<Self, SourceError> {
         let root = fs::canonicalize(root)?;
         fs::create_dir_all(index_dir)?;
@@ -257,8 +257,8 @@ impl Source {
                     Ok(found)
                 })
                 .await?;
-                if matches!(found, Err(SourceError::Unavailable(_))) {
-                    // Damage in the index is ours to mend: it is built again by the next call.
+                if matches!(found, Err(SourceError::IndexDamaged)) {
+                    // Ours to mend, unlike damage in the source: it is built again by the next call.
                     locked(&self.mount.indexes).remove(&number);
                     let _ = fs::remove_file(path);
                 }

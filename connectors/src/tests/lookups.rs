@@ -194,7 +194,7 @@ async fn an_index_is_built_once_kept_and_mended() {
         fs::write(path, bytes).expect("write");
         let sources = bench.sources(SourceLimits::default());
         let first = lookup(&sources).await;
-        assert!(first.is_err() == (at > 4_096), "{at}: {first:?}");
+        assert!(matches!(first, Err(SourceError::IndexDamaged)) == (at > 4_096), "{at}: {first:?}");
         assert_eq!(lookup(&sources).await.expect("mended").key_index.len(), 2, "{at}");
     }
 }
