@@ -25,6 +25,20 @@ pub enum Role {
     Reviewer,
 }
 
+impl Role {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Head => "head",
+            Self::SharingHead => "sharing-head",
+            Self::Authority => "authority",
+            Self::SecurityAdmin => "security-admin",
+            Self::SystemAdmin => "system-admin",
+            Self::Reviewer => "reviewer",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AccountKind {

@@ -78,9 +78,11 @@ pub struct Terms {
     /// Conditional personal resources this one may be joined with.
     #[serde(default)]
     pub joins: Vec<ResourceName>,
-    /// UTC microseconds, inclusive.
+    /// UTC microseconds, inclusive; RFC 3339 is read too.
+    #[serde(deserialize_with = "instant")]
     pub valid_from: i64,
     /// UTC microseconds, exclusive: at this instant the grant is expired.
+    #[serde(deserialize_with = "instant")]
     pub valid_until: i64,
     pub rows_per_answer_max: u64,
     pub rows_per_day_max: u64,
@@ -107,4 +109,20 @@ pub struct Grant {
     pub provider: DepartmentId,
     pub state: GrantState,
     pub terms: Terms,
+}
+
+/// An instant as an integer of UTC microseconds or as RFC 3339 text.
+fn instant<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Instant {
+        Microseconds(i64),
+        Text(String),
+    }
+    match Instant::deserialize(deserializer)? {
+        Instant::Microseconds(value) => Ok(value),
+        Instant::Text(text) => chrono::DateTime::parse_from_rfc3339(&text)
+            .map(|time| time.timestamp_micros())
+            .map_err(|_cause| serde::de::Error::custom("expected UTC microseconds or an RFC 3339 time")),
+    }
 }

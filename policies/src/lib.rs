@@ -4,15 +4,18 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+pub mod ask;
 pub mod barrier;
 pub mod caller;
 mod civil;
+pub mod decide;
 #[cfg(test)]
 mod fixture;
 pub mod functions;
 pub mod governed;
 pub mod grant;
 pub mod mask;
+pub mod permit;
 pub mod plan;
 pub mod scope;
 pub mod sight;
@@ -25,6 +28,7 @@ pub use governed::{Check, GovernedTable, is_governed, is_governed_source};
 pub use grant::{Grant, GrantId, GrantState, Operation, OutputItem, StandingKind, Terms};
 pub use functions::{Functions, registry};
 pub use mask::{Mask, PseudonymKey};
+pub use permit::Permit;
 pub use plan::check_plan;
 pub use scope::{BoundScope, Comparison, ComparisonOp, Scope, ScopeFault, Value};
 pub use sight::{Sight, SightFault};

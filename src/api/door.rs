@@ -1,0 +1,177 @@
+//! admit and authenticate: the same door for every route, and how outcomes become HTTP answers.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use policies::Caller;
+
+use crate::engine::encode::Format;
+use crate::error::Error;
+use crate::hub::Hub;
+use crate::limits::Remaining;
+use crate::query::{Answer, Failure};
+
+pub const RECEIPT_HEADER: &str = "tongqu-receipt";
+
+/// An admitted, authenticated call.
+pub struct Entered {
+    pub caller: Caller,
+    pub remaining: Remaining,
+}
+
+/// Admission before any signature is checked, then the token, then the account's own rate.
+pub async fn enter(hub: &Hub, peer: SocketAddr, headers: &HeaderMap) -> Result<Entered, Error> {
+    let source = source(hub, peer, headers);
+    hub.limits.admit(source)?;
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
+        hub.limits.failed(source);
+        return Err(Error::Unauthenticated("send one `authorization` header"));
+    }
+    let caller = match hub.authn.caller(&hub.store, text("authorization"), text("tongqu-department")).await {
+        Ok(caller) => caller,
+        Err(error) => {
+            if matches!(error, Error::Unauthenticated(_)) {
+                hub.limits.failed(source);
+            }
+            return Err(error);
+        }
+    };
+    match hub.limits.account(caller.account()) {
+        Ok(remaining) => Ok(Entered { caller, remaining }),
+        Err(error) => {
+            hub.limits.count(caller.account().to_owned(), "rate");
+            Err(error)
+        }
+    }
+}
+
+/// The peer, or what a declared proxy says of it.
+fn source(hub: &Hub, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
+    if !hub.config.hub.proxies.contains(&peer.ip()) {
+        return peer.ip();
+    }
+    let forwarded = headers.get("x-forwarded-for").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    forwarded.rsplit(',').next().and_then(|last| last.trim().parse().ok()).unwrap_or(peer.ip())
+}
+
+/// Reads a JSON body within its ceilings of size and time.
+pub async fn body(hub: &Hub, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Error> {
+    let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = media.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") || headers.contains_key(header::CONTENT_ENCODING) {
+        return Err(Error::MediaType);
+    }
+    let max = hub.config.limits.body_bytes_max;
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|declared| declared > max) {
+        return Err(Error::TooLarge { what: "body", max });
+    }
+    let time = Duration::from_millis(hub.config.limits.body_timeout_ms);
+    match tokio::time::timeout(time, axum::body::to_bytes(body, max)).await {
+        Ok(Ok(bytes)) => Ok(bytes.into()),
+        Ok(Err(_too_large_or_gone)) => Err(Error::TooLarge { what: "body", max }),
+        Err(_slow) => Err(Error::Deadline),
+    }
+}
+
+/// What the caller wants to read.
+pub fn format(headers: &HeaderMap) -> Result<Format, Error> {
+    let mut accepts = headers.get_all(header::ACCEPT).iter().peekable();
+    if accepts.peek().is_none() {
+        return Ok(Format::Json);
+    }
+    let text: Vec<&str> = accepts.filter_map(|value| value.to_str().ok()).collect();
+    for range in text.iter().flat_map(|value| value.split(',')) {
+        match range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+            "application/json" | "application/*" | "*/*" => return Ok(Format::Json),
+            "application/vnd.apache.arrow.stream" => return Ok(Format::Arrow),
+            _ => {}
+        }
+    }
+    Err(Error::NotAcceptable)
+}
+
+/// An answer with its receipt and what is left of the rate.
+pub fn answered(answer: Answer, account: Remaining) -> Response {
+    let remaining = answer.remaining.filter(|grant| grant.remaining < account.remaining).unwrap_or(account);
+    let body = match answer.body {
+        crate::query::Body::Held(bytes) => Body::from(bytes),
+        crate::query::Body::Stream(receiver) => Body::from_stream(futures::stream::unfold(receiver, async |mut rest| {
+            let chunk = rest.recv().await?;
+            Some((chunk.map_err(|error| std::io::Error::other(error.code())), rest))
+        })),
+    };
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.format.media_type()));
+    put(headers, RECEIPT_HEADER, &answer.receipt);
+    rate_headers(headers, remaining);
+    response
+}
+
+/// IETF draft-ietf-httpapi-ratelimit-headers.
+pub fn rate_headers(headers: &mut HeaderMap, remaining: Remaining) {
+    put(headers, "ratelimit-policy", &format!("\"calls\";q={};w=60", remaining.quota_per_minute));
+    put(headers, "ratelimit", &format!("\"calls\";r={}", remaining.remaining));
+}
+
+fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// An outcome as RFC 9457 problem, with the receipt of its entry where there is one.
+pub fn failed(failure: Failure) -> Response {
+    let mut response = failure.error.into_response();
+    if let Some(receipt) = &failure.receipt {
+        put(response.headers_mut(), RECEIPT_HEADER, receipt);
+    }
+    response
+}
+
+/// The code of an answer, for metrics.
+#[derive(Debug, Clone, Copy)]
+struct Code(&'static str);
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let text = serde_json::to_vec(&self.problem()).unwrap_or_default();
+        let mut response = Response::new(Body::from(text));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after_s() {
+            put(headers, "retry-after", &seconds.to_string());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response.extensions_mut().insert(Code(self.code()));
+        response
+    }
+}
+
+/// Around every call: time and outcome to the metrics, and the headers every answer carries.
+pub async fn measure(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let mut response = next.run(request).await;
+    let code = response.extensions().get::<Code>().map_or("ok", |code| code.0);
+    hub.metrics.call(&route, code, start.elapsed().as_secs_f64());
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// The peer's address, as the server puts it in.
+pub type Peer = ConnectInfo<SocketAddr>;

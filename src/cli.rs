@@ -1,0 +1,208 @@
+//! The command line: words in, a flow or an offline check, an exit code out.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use crate::audit::verify::{verify_directory, verify_receipt};
+use crate::authn::signing::SigningKey;
+use crate::clock::{Clock, SECOND_US};
+use crate::config::Config;
+use crate::hub::Hub;
+use crate::store::organisation::Organisation;
+use crate::{api, demo, publish};
+
+/// Tongqu: a data-sharing exchange hub whose answers leave evidence.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a hub filled with synthetic data, walk through its story, keep serving.
+    Demo(demo::Options),
+    /// Start a hub.
+    Serve {
+        #[arg(long, default_value = "tongqu.toml")]
+        config: PathBuf,
+    },
+    /// Refuse a doubtful configuration; exit 0 when it is sound.
+    Check {
+        #[arg(long, default_value = "tongqu.toml")]
+        config: PathBuf,
+    },
+    /// Make a signing key for a system and print the public part to register.
+    Key {
+        /// File to create (mode 0600).
+        file: PathBuf,
+    },
+    /// Mint a system's own short assertion with its registered key.
+    Token {
+        #[arg(long)]
+        key: PathBuf,
+        /// Id of the system, as registered.
+        #[arg(long)]
+        system: String,
+        /// Id of the hub.
+        #[arg(long)]
+        audience: String,
+        /// At most 300.
+        #[arg(long, default_value_t = 300)]
+        life_s: i64,
+    },
+    /// Offline checks of the record.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Offline checks of a receipt.
+    #[command(subcommand)]
+    Receipt(ReceiptCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Check every entry, tile and checkpoint of a record directory; exit 1 when anything is wrong.
+    Verify {
+        directory: PathBuf,
+        /// The log's public key (verifier key of C2SP signed-note).
+        #[arg(long)]
+        key: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ReceiptCommand {
+    /// Check a receipt's proof and signature, and the answer it stands for; exit 1 when anything is wrong.
+    Verify {
+        file: PathBuf,
+        #[arg(long)]
+        key: PathBuf,
+        /// The answer's bytes exactly as received.
+        #[arg(long)]
+        answer: Option<PathBuf>,
+    },
+}
+
+impl Cli {
+    /// Runs one command; the error is what the user reads.
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Demo(options) => demo::run(options).await,
+            Command::Serve { config } => serve(&config).await,
+            Command::Check { config } => check(&config),
+            Command::Key { file } => {
+                println!("{}", SigningKey::create(&file)?.jwk());
+                Ok(())
+            }
+            Command::Token { key, system, audience, life_s } => {
+                anyhow::ensure!((1..=300).contains(&life_s), "`--life-s` is 1 to 300");
+                let now_s = Clock::system().now_us() / SECOND_US;
+                println!("{}", SigningKey::read(&key)?.token(&system, &system, &audience, now_s, life_s)?);
+                Ok(())
+            }
+            Command::Audit(AuditCommand::Verify { directory, key }) => audit_verify(&directory, &key),
+            Command::Receipt(ReceiptCommand::Verify { file, key, answer }) => {
+                receipt_verify(&file, &key, answer.as_deref())
+            }
+        }
+    }
+}
+
+fn check(path: &Path) -> anyhow::Result<()> {
+    let config = Config::read(path)?;
+    let doubts = config.doubts();
+    anyhow::ensure!(doubts.is_empty(), "`{}` is refused:\n- {}", path.display(), doubts.join("\n- "));
+    println!("`{}` is sound", path.display());
+    Ok(())
+}
+
+async fn serve(path: &Path) -> anyhow::Result<()> {
+    let hub = Hub::open(Config::read(path)?, Clock::system()).await?;
+    declare(&hub).await?;
+    let listener = tokio::net::TcpListener::bind(hub.config.hub.listen).await?;
+    tracing::info!(address = %listener.local_addr()?, "serving");
+    serve_until(hub, listener, stop_signal()).await
+}
+
+/// Brings the declared organisation and libraries into the store, on record.
+pub async fn declare(hub: &Hub) -> anyhow::Result<()> {
+    if let Some(path) = &hub.config.hub.organisation {
+        let text = std::fs::read_to_string(path).with_context(|| format!("`{}`", path.display()))?;
+        let organisation: Organisation =
+            toml::from_str(&text).with_context(|| format!("`{}`", path.display()))?;
+        publish::declare(hub, organisation).await.map_err(said)?;
+    }
+    for path in &hub.config.hub.libraries {
+        let text = std::fs::read_to_string(path).with_context(|| format!("`{}`", path.display()))?;
+        let resources = catalog::load_library(&text)
+            .map_err(|faults| anyhow::anyhow!("`{}` has faults: {faults:#?}", path.display()))?;
+        publish::load(hub, resources).await.map_err(said)?;
+    }
+    Ok(())
+}
+
+/// An outcome with its faults, for people at a terminal.
+pub fn said(error: crate::error::Error) -> anyhow::Error {
+    anyhow::anyhow!("{}", serde_json::to_string_pretty(&error.problem()).unwrap_or_else(|_| error.to_string()))
+}
+
+/// Serves until told to stop, then drains and closes.
+pub async fn serve_until(
+    hub: Arc<Hub>,
+    listener: tokio::net::TcpListener,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let server = tokio::spawn(api::server::serve(hub.clone(), listener));
+    let keeper = tokio::spawn({
+        let hub = hub.clone();
+        async move { hub.keep().await }
+    });
+    stop.await;
+    hub.closing.cancel();
+    server.await??;
+    keeper.await?;
+    hub.close(Duration::from_secs(10)).await;
+    Ok(())
+}
+
+/// Interrupt or termination.
+pub async fn stop_signal() {
+    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(cause) => {
+            tracing::error!(%cause, "termination cannot be waited for");
+            return;
+        }
+    };
+    tokio::select! {
+        _interrupted = tokio::signal::ctrl_c() => {}
+        _terminated = terminate.recv() => {}
+    }
+}
+
+fn audit_verify(directory: &Path, key: &Path) -> anyhow::Result<()> {
+    let report = verify_directory(directory, &read_key(key)?)
+        .map_err(|fault| anyhow::anyhow!("the record does NOT verify: {fault}"))?;
+    println!("{report}");
+    Ok(())
+}
+
+fn receipt_verify(file: &Path, key: &Path, answer: Option<&Path>) -> anyhow::Result<()> {
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("`{}` cannot be read", path.display()));
+    let receipt = read(file)?;
+    let answer = answer.map(read).transpose()?;
+    let report = verify_receipt(&receipt, &read_key(key)?, answer.as_deref())
+        .map_err(|fault| anyhow::anyhow!("the receipt does NOT verify: {fault}"))?;
+    println!("{report}");
+    Ok(())
+}
+
+fn read_key(path: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("key `{}` cannot be read", path.display()))?;
+    Ok(text.trim().to_owned())
+}

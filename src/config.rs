@@ -1,0 +1,336 @@
+//! The hub's configuration: one documented struct; unknown keys are errors with file and line.
+//!
+//! INVARIANT: this module alone reads the environment and configuration files.
+//! Every input, list, query and queue has its ceiling here; `deploy/tongqu.toml` is the annotated default.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use policies::statement::GateLimits;
+use serde::{Deserialize, Serialize};
+
+/// Everything a deployment can set.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub hub: HubConfig,
+    pub sources: SourcesConfig,
+    pub authn: AuthnConfig,
+    pub limits: LimitsConfig,
+    pub engine: EngineConfig,
+    pub gate: GateLimits,
+    pub law: LawConfig,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HubConfig {
+    /// Name of this hub: audience of tokens and origin of the record.
+    pub id: String,
+    pub listen: SocketAddr,
+    /// Holds store, record and keys; relative paths are relative to the configuration file.
+    pub directory: PathBuf,
+    /// True says: TLS ends at a proxy in front; required to listen off loopback.
+    pub behind_proxy: bool,
+    /// Addresses of that proxy; only from them is `X-Forwarded-For` believed.
+    pub proxies: Vec<std::net::IpAddr>,
+    /// IANA zone whose midnight ends a day (rows a day).
+    pub zone: String,
+    /// Departments, people and systems, read at start.
+    pub organisation: Option<PathBuf>,
+    /// Library files read at start beside the built-in ones' shapes.
+    pub libraries: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SourcesConfig {
+    /// Every file and database of a binding lies below this folder.
+    pub root: PathBuf,
+    /// A file without a key index is searched by scan up to this size.
+    pub lookup_scan_bytes_max: u64,
+    pub csv_line_bytes_max: usize,
+    /// Cells of a row group that one index build may hold.
+    pub index_rows_max: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuthnConfig {
+    /// Issuers of people's tokens.
+    pub issuers: Vec<IssuerConfig>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IssuerConfig {
+    /// Exact `iss`.
+    pub issuer: String,
+    /// JWKS file with the issuer's public keys.
+    pub jwks: PathBuf,
+    /// Longest life of a token, `exp` − `iat`.
+    #[serde(default = "one_hour")]
+    pub life_max_s: u64,
+    /// The demo's issuer: refused off loopback.
+    #[serde(default)]
+    pub demo: bool,
+}
+
+fn one_hour() -> u64 {
+    3600
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    pub body_bytes_max: usize,
+    pub header_bytes_max: usize,
+    /// Open connections; one more waits in the listen queue.
+    pub connections_max: usize,
+    pub header_timeout_ms: u64,
+    pub body_timeout_ms: u64,
+    /// Calls a minute of one address without a valid token.
+    pub unauthenticated_per_minute: u32,
+    /// Calls a minute of one account over all its grants.
+    pub account_per_minute: u32,
+    /// Statements running at once; as many again may wait.
+    pub queries_at_once: usize,
+    pub lookups_at_once: usize,
+    /// How long a call may wait for its turn.
+    pub queue_age_ms: u64,
+    pub keys_per_lookup_max: usize,
+    pub params_max: usize,
+    pub list_max: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineConfig {
+    /// Memory all statements share.
+    pub memory_bytes: usize,
+    pub spill_bytes: u64,
+    /// From arrival to the last row.
+    pub deadline_ms: u64,
+    /// Answers up to this size are held until their entry is durable; larger ones stream.
+    pub held_bytes_max: usize,
+    /// Largest answer that streams.
+    pub stream_bytes_max: u64,
+    /// A client that takes no bytes for so long is dropped.
+    pub idle_timeout_ms: u64,
+    pub threads: usize,
+    pub thread_stack_bytes: usize,
+    /// Rows a reviewer gets from the record in one answer.
+    pub record_rows_max: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LawConfig {
+    /// A deployment's own Cedar rules, checked against the schema at start.
+    pub rules: Vec<PathBuf>,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        Self {
+            id: "tongqu.local".to_owned(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            directory: PathBuf::from("tongqu"),
+            behind_proxy: false,
+            proxies: Vec::new(),
+            zone: "Asia/Shanghai".to_owned(),
+            organisation: None,
+            libraries: Vec::new(),
+        }
+    }
+}
+
+impl Default for SourcesConfig {
+    fn default() -> Self {
+        Self {
+            root: PathBuf::from("sources"),
+            lookup_scan_bytes_max: 64 << 20,
+            csv_line_bytes_max: 1 << 20,
+            index_rows_max: 50_000_000,
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 1 << 20,
+            header_bytes_max: 32 << 10,
+            connections_max: 10_000,
+            header_timeout_ms: 10_000,
+            body_timeout_ms: 10_000,
+            unauthenticated_per_minute: 600,
+            account_per_minute: 60_000,
+            queries_at_once: 8,
+            lookups_at_once: 64,
+            queue_age_ms: 2_000,
+            keys_per_lookup_max: 1_000,
+            params_max: 1_000,
+            list_max: 200,
+        }
+    }
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 512 << 20,
+            spill_bytes: 2 << 30,
+            deadline_ms: 30_000,
+            held_bytes_max: 1 << 20,
+            stream_bytes_max: 4 << 30,
+            idle_timeout_ms: 30_000,
+            threads: 2,
+            thread_stack_bytes: 16 << 20,
+            record_rows_max: 100_000,
+        }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("`{}` cannot be read: {cause}", path.display())]
+    Read { path: PathBuf, cause: std::io::Error },
+    #[error("`{}`: {cause}", path.display())]
+    Parse { path: PathBuf, cause: Box<toml::de::Error> },
+}
+
+impl Config {
+    /// Reads a file; paths in it become relative to its folder.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
+        let mut config: Self = toml::from_str(&text)
+            .map_err(|cause| ConfigError::Parse { path: path.to_owned(), cause: Box::new(cause) })?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        config.resolve(folder);
+        Ok(config)
+    }
+
+    /// Makes every path absolute or relative to the working folder.
+    fn resolve(&mut self, folder: &Path) {
+        self.hub.directory = folder.join(&self.hub.directory);
+        let directory = self.hub.directory.clone();
+        self.sources.root = directory.join(&self.sources.root);
+        for path in self.hub.organisation.iter_mut().chain(&mut self.hub.libraries).chain(&mut self.law.rules) {
+            *path = folder.join(&*path);
+        }
+        for issuer in &mut self.authn.issuers {
+            issuer.jwks = folder.join(&issuer.jwks);
+        }
+    }
+
+    pub fn store_path(&self) -> PathBuf {
+        self.hub.directory.join("store.sqlite")
+    }
+
+    pub fn audit_directory(&self) -> PathBuf {
+        self.hub.directory.join("audit")
+    }
+
+    pub fn keys_directory(&self) -> PathBuf {
+        self.hub.directory.join("keys")
+    }
+
+    pub fn index_directory(&self) -> PathBuf {
+        self.hub.directory.join("index")
+    }
+
+    pub fn spill_directory(&self) -> PathBuf {
+        self.hub.directory.join("spill")
+    }
+
+    /// The doubtful set-ups that `tongqu check` and a start refuse, all at once.
+    pub fn doubts(&self) -> Vec<String> {
+        let mut doubts = Vec::new();
+        let loopback = self.hub.listen.ip().is_loopback();
+        if !loopback && !self.hub.behind_proxy {
+            doubts.push(format!(
+                "`hub.listen` {} is off loopback without TLS; put a proxy in front and set `hub.behind_proxy`",
+                self.hub.listen
+            ));
+        }
+        if self.authn.issuers.iter().any(|issuer| issuer.demo) && !loopback {
+            doubts.push("a demo issuer is configured off loopback; remove it from `authn.issuers`".to_owned());
+        }
+        for issuer in &self.authn.issuers {
+            if issuer.demo && issuer.life_max_s > 12 * 3600 || !issuer.demo && issuer.life_max_s > 24 * 3600 {
+                doubts.push(format!("tokens of issuer `{}` live too long; lower `life_max_s`", issuer.issuer));
+            }
+        }
+        if self.hub.zone.parse::<chrono_tz::Tz>().is_err() {
+            doubts.push(format!("`hub.zone` `{}` is no IANA time zone", self.hub.zone));
+        }
+        if self.hub.id.is_empty() || self.hub.id.len() > 128 || self.hub.id.contains(char::is_whitespace) {
+            doubts.push("`hub.id` must be 1 to 128 characters without blanks".to_owned());
+        }
+        if self.engine.held_bytes_max > self.engine.memory_bytes {
+            doubts.push("`engine.held_bytes_max` is larger than `engine.memory_bytes`".to_owned());
+        }
+        doubts.extend(on_memory_disk(&self.hub.directory));
+        doubts.extend(readable_by_others(&self.keys_directory()));
+        doubts
+    }
+}
+
+/// A record on tmpfs is gone with the power.
+fn on_memory_disk(directory: &Path) -> Option<String> {
+    const TMPFS_MAGIC: i64 = 0x0102_1994;
+    const RAMFS_MAGIC: i64 = 0x8584_58f6;
+    let existing = directory.ancestors().find(|path| path.exists())?;
+    let kind = rustix::fs::statfs(existing).ok()?.f_type;
+    #[expect(clippy::unnecessary_cast, reason = "the field's type differs by platform")]
+    let kind = kind as i64;
+    (kind == TMPFS_MAGIC || kind == RAMFS_MAGIC)
+        .then(|| format!("`hub.directory` `{}` is on a memory disk; the record would not survive", directory.display()))
+}
+
+fn readable_by_others(keys: &Path) -> Vec<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let Ok(entries) = std::fs::read_dir(keys) else { return Vec::new() };
+    entries
+        .flatten()
+        .filter(|entry| entry.path().extension().is_none_or(|extension| extension != "pub"))
+        .filter_map(|entry| {
+            let mode = entry.metadata().ok()?.permissions().mode();
+            (mode & 0o077 != 0).then(|| format!("key `{}` can be read by others; `chmod 600` it", entry.path().display()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_annotated_default_is_the_default() {
+        let text = include_str!("../deploy/tongqu.toml");
+        let config: Config = toml::from_str(text).expect("deploy/tongqu.toml parses");
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let fault = toml::from_str::<Config>("[hub]\nid = \"a\"\nlissten = \"x\"\n").expect_err("unknown key");
+        assert!(fault.to_string().contains("line 3"), "{fault}");
+    }
+
+    #[test]
+    fn doubtful_setups_are_named() {
+        let check = |set: fn(&mut Config), expect: &str| {
+            let mut config = Config::default();
+            set(&mut config);
+            let doubts = config.doubts().join("\n");
+            assert!(doubts.contains(expect), "{doubts}");
+        };
+        check(|c| c.hub.listen = "0.0.0.0:80".parse().expect("address"), "off loopback");
+        check(|c| c.hub.zone = "Asia/Nowhere".to_owned(), "IANA");
+        check(|c| c.hub.id = "a b".to_owned(), "hub.id");
+        check(|c| c.hub.directory = PathBuf::from("/dev/shm/tongqu"), "memory disk");
+    }
+}

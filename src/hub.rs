@@ -1,0 +1,194 @@
+//! The one hub: everything a flow needs, opened in order and closed in order.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use catalog::Purposes;
+use connectors::{SourceLimits, Sources};
+use policies::decide::Law;
+use policies::{GrantId, PseudonymKey};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::audit::{self, Draft, Kind, Log};
+use crate::authn::Authn;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::crypto::Keys;
+use crate::engine::Engine;
+use crate::limits::Limits;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+
+/// All parts of a running hub. Flows take `&Hub`; there is no global state.
+pub struct Hub {
+    pub config: Config,
+    pub clock: Clock,
+    pub store: Store,
+    pub log: Log,
+    pub authn: Authn,
+    pub law: Law,
+    pub limits: Limits,
+    pub engine: Engine,
+    pub sources: Sources,
+    pub keys: Keys,
+    pub pseudonyms: PseudonymKey,
+    pub purposes: Purposes,
+    pub stops: Stops,
+    pub metrics: Metrics,
+    /// Cancelled when the hub begins to stop.
+    pub closing: CancellationToken,
+    /// Deliveries and records that must end before the log closes.
+    pub work: TaskTracker,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("id", &self.config.hub.id).finish_non_exhaustive()
+    }
+}
+
+/// Grants that were suspended or revoked since the start, with the version that did it: running answers
+/// look here at every batch, new calls read the store.
+#[derive(Debug, Default)]
+pub struct Stops(RwLock<HashMap<GrantId, u32>>);
+
+impl Stops {
+    pub fn stop(&self, grant: &GrantId, version: u32) {
+        if let Ok(mut stops) = self.0.write() {
+            stops.insert(grant.clone(), version);
+        }
+    }
+
+    /// Whether a permit made under this version of the grant has been overtaken.
+    pub fn stopped(&self, grant: &GrantId, version: u32) -> bool {
+        self.0.read().map_or(true, |stops| stops.get(grant).is_some_and(|stopped| *stopped > version))
+    }
+}
+
+impl Hub {
+    /// Opens everything, recovers what a crash left, and puts the start on record.
+    pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Arc<Self>> {
+        let doubts = config.doubts();
+        anyhow::ensure!(doubts.is_empty(), "the configuration is refused:\n- {}", doubts.join("\n- "));
+        std::fs::create_dir_all(&config.hub.directory)?;
+        let keys = Keys::open_or_create(&config.keys_directory(), &config.hub.id)?;
+        let (log, recovery) =
+            Log::open(&config.audit_directory(), keys.clone(), &config.hub.id, clock.clone(), audit::Limits::default())?;
+        if recovery.cut_bytes > 0 {
+            tracing::warn!(cut_bytes = recovery.cut_bytes, "a torn last write of the record was cut");
+        }
+        let store = Store::open(&config.store_path()).await?;
+        store.recover(&log).await?;
+        let zone = config.hub.zone.parse().map_err(|cause| anyhow::anyhow!("`hub.zone`: {cause}"))?;
+        let limits = Limits::new(&config.limits, zone, clock.clone());
+        limits.used_rows(log.rows_by_grant(limits.today())?);
+        let rules = config
+            .law
+            .rules
+            .iter()
+            .map(|path| Ok((path.display().to_string(), std::fs::read_to_string(path)?)))
+            .collect::<std::io::Result<Vec<_>>>()?;
+        let source_limits = SourceLimits {
+            lookup_scan_bytes_max: config.sources.lookup_scan_bytes_max,
+            line_bytes_max: config.sources.csv_line_bytes_max,
+            index_rows_max: config.sources.index_rows_max,
+            ..SourceLimits::default()
+        };
+        std::fs::create_dir_all(&config.sources.root)?;
+        let hub = Self {
+            authn: Authn::new(&config.hub.id, &config.authn, clock.clone())?,
+            law: Law::load(&rules)?,
+            engine: Engine::new(&config.engine, &config.gate, &config.spill_directory())?,
+            sources: Sources::new(&config.sources.root, &config.index_directory(), source_limits)?,
+            pseudonyms: PseudonymKey::master(&keys.pseudonym_master()),
+            purposes: Purposes::embedded().map_err(|faults| anyhow::anyhow!("purposes: {faults:?}"))?,
+            stops: Stops::default(),
+            metrics: Metrics::new()?,
+            closing: CancellationToken::new(),
+            work: TaskTracker::new(),
+            config,
+            clock,
+            store,
+            log,
+            limits,
+            keys,
+        };
+        hub.log.append(hub.started(), None).await?;
+        Ok(Arc::new(hub))
+    }
+
+    fn started(&self) -> Draft {
+        Draft {
+            account: "hub".to_owned(),
+            department: "hub".to_owned(),
+            account_kind: "hub".to_owned(),
+            rules: self.law.version().to_owned(),
+            operation: "start".to_owned(),
+            code: "ok".to_owned(),
+            store_revision: u64::try_from(self.store.revision()).ok(),
+            ..Draft::new(Kind::Started)
+        }
+    }
+
+    /// Once a second while the hub runs: windows to the record, pending changes, limiters, gauges.
+    pub async fn keep(&self) {
+        let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                _now = tick.tick() => {}
+                () = self.closing.cancelled() => break,
+            }
+            self.limits.sweep();
+            if let Err(cause) = self.store.retry(&self.log).await {
+                tracing::warn!(%cause, "pending changes are not on record yet");
+            }
+            self.record_windows().await;
+        }
+    }
+
+    /// Failed sign-ins and shed calls since the last time, as one entry per source and kind.
+    pub async fn record_windows(&self) {
+        let counts = self.limits.take_windows();
+        let mut unwritten = HashMap::new();
+        for ((source, what), count) in counts {
+            let draft = Draft {
+                account: self.keys.digest(&source),
+                operation: what.to_owned(),
+                rows: Some(count),
+                code: what.to_owned(),
+                ..Draft::new(Kind::Window)
+            };
+            if self.log.append(draft, None).await.is_err() {
+                unwritten.insert((source, what), count);
+            }
+        }
+        self.limits.put_windows(unwritten);
+    }
+
+    /// Ready means: facts can be read and the record can be written.
+    pub async fn ready(&self) -> Result<(), &'static str> {
+        if self.closing.is_cancelled() {
+            return Err("stopping");
+        }
+        if !self.log.health().writable {
+            return Err("the record cannot be written");
+        }
+        if !self.store.answers().await {
+            return Err("the store does not answer");
+        }
+        Ok(())
+    }
+
+    /// Stops: no new work, running deliveries end, windows and tiles are written.
+    pub async fn close(&self, patience: std::time::Duration) {
+        self.closing.cancel();
+        self.work.close();
+        if tokio::time::timeout(patience, self.work.wait()).await.is_err() {
+            tracing::warn!("some answers did not end in time");
+        }
+        self.record_windows().await;
+        self.log.close().await;
+        self.store.close().await;
+    }
+}

@@ -1,0 +1,335 @@
+//! Ceilings in time: who may come in, how often, how many at once, and how many rows a day.
+//!
+//! INVARIANT: every map and queue here is bounded; nothing here writes the store.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::clock::Clock;
+use crate::config::LimitsConfig;
+use crate::error::Error;
+
+type Keyed<K> = RateLimiter<K, DashMapStateStore<K>, governor::clock::DefaultClock, StateInformationMiddleware>;
+
+const SOURCES_MAX: usize = 10_000;
+const QUOTA_CLASSES_MAX: usize = 256;
+
+/// What is left of a rate, for the `RateLimit` headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remaining {
+    pub quota_per_minute: u32,
+    pub remaining: u32,
+}
+
+/// Which lane a call runs in: lookups are short and go before statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    Lookup,
+    Query,
+    /// Reviewers are never behind a crowd of statements.
+    Review,
+}
+
+struct Seats {
+    running: Arc<Semaphore>,
+    /// Running and waiting together.
+    present: Arc<Semaphore>,
+}
+
+impl Seats {
+    fn new(at_once: usize) -> Self {
+        Self { running: Arc::new(Semaphore::new(at_once)), present: Arc::new(Semaphore::new(at_once * 4)) }
+    }
+}
+
+/// A seat in a lane, given back when dropped.
+#[derive(Debug)]
+pub struct Seat {
+    _running: OwnedSemaphorePermit,
+    _present: OwnedSemaphorePermit,
+}
+
+/// Counted failures and shed calls of one window, per source and reason.
+pub type Windows = HashMap<(String, &'static str), u64>;
+
+pub struct Limits {
+    config: LimitsConfig,
+    zone: chrono_tz::Tz,
+    clock: Clock,
+    failures: Keyed<IpAddr>,
+    blocked: Mutex<HashMap<IpAddr, Instant>>,
+    accounts: Keyed<String>,
+    grants: Mutex<HashMap<u32, Arc<Keyed<String>>>>,
+    rows: Mutex<HashMap<String, Day>>,
+    windows: Mutex<Windows>,
+    lookup: Seats,
+    query: Seats,
+    review: Seats,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Day {
+    day: u64,
+    rows: u64,
+}
+
+impl std::fmt::Debug for Limits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Limits").finish_non_exhaustive()
+    }
+}
+
+impl Limits {
+    pub fn new(config: &LimitsConfig, zone: chrono_tz::Tz, clock: Clock) -> Self {
+        Self {
+            failures: keyed(config.unauthenticated_per_minute),
+            blocked: Mutex::new(HashMap::new()),
+            accounts: keyed(config.account_per_minute),
+            grants: Mutex::new(HashMap::new()),
+            rows: Mutex::new(HashMap::new()),
+            windows: Mutex::new(HashMap::new()),
+            lookup: Seats::new(config.lookups_at_once),
+            query: Seats::new(config.queries_at_once),
+            review: Seats::new(2),
+            config: config.clone(),
+            zone,
+            clock,
+        }
+    }
+
+    pub fn config(&self) -> &LimitsConfig {
+        &self.config
+    }
+
+    /// Before any signature is checked: an address that failed too often waits.
+    pub fn admit(&self, source: IpAddr) -> Result<(), Error> {
+        let Ok(mut blocked) = self.blocked.lock() else { return Err(Error::Overloaded) };
+        match blocked.get(&source) {
+            Some(until) if *until > Instant::now() => {
+                let wait = until.saturating_duration_since(Instant::now()).as_secs() + 1;
+                drop(blocked);
+                self.count(source.to_string(), "shed");
+                Err(Error::Limit { what: "too many calls without a valid token", retry_after_s: wait })
+            }
+            Some(_) => {
+                blocked.remove(&source);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Counts a failed authentication of an address; too many block it for a while.
+    pub fn failed(&self, source: IpAddr) {
+        self.count(source.to_string(), "unauthenticated");
+        if let Err(not_until) = self.failures.check_key(&source) {
+            let wait = not_until.wait_time_from(governor::clock::Clock::now(&governor::clock::DefaultClock::default()));
+            if let Ok(mut blocked) = self.blocked.lock() {
+                if blocked.len() >= SOURCES_MAX {
+                    blocked.clear();
+                }
+                blocked.insert(source, Instant::now() + wait);
+            }
+        }
+    }
+
+    /// Counts something that is recorded by the window, not one by one.
+    pub fn count(&self, source: String, what: &'static str) {
+        if let Ok(mut windows) = self.windows.lock() {
+            let source = if windows.len() >= SOURCES_MAX { "other".to_owned() } else { source };
+            *windows.entry((source, what)).or_default() += 1;
+        }
+    }
+
+    /// The counts since the last call, for one entry.
+    pub fn take_windows(&self) -> Windows {
+        self.windows.lock().map(|mut windows| std::mem::take(&mut *windows)).unwrap_or_default()
+    }
+
+    /// Puts counts back whose entry could not be written.
+    pub fn put_windows(&self, counts: Windows) {
+        if let Ok(mut windows) = self.windows.lock() {
+            for (key, count) in counts {
+                *windows.entry(key).or_default() += count;
+            }
+        }
+    }
+
+    /// After authentication: the account's own rate.
+    pub fn account(&self, account: &str) -> Result<Remaining, Error> {
+        check(&self.accounts, account, self.config.account_per_minute, "the account's rate is used up")
+    }
+
+    /// The rate a grant fixes, one limiter per quota class.
+    pub fn grant(&self, grant: &str, per_minute: u32) -> Result<Remaining, Error> {
+        let limiter = {
+            let Ok(mut classes) = self.grants.lock() else { return Err(Error::Overloaded) };
+            if classes.len() >= QUOTA_CLASSES_MAX && !classes.contains_key(&per_minute) {
+                classes.clear();
+            }
+            classes.entry(per_minute).or_insert_with(|| Arc::new(keyed(per_minute))).clone()
+        };
+        check(&limiter, grant, per_minute, "the grant's rate is used up")
+    }
+
+    /// `YYYYMMDD` in the hub's zone.
+    pub fn today(&self) -> u64 {
+        use chrono::{Datelike, TimeZone};
+        match self.zone.timestamp_micros(self.clock.now_us()) {
+            chrono::offset::LocalResult::Single(time) => {
+                u64::from(time.year().unsigned_abs()) * 10_000 + u64::from(time.month() * 100 + time.day())
+            }
+            _ => 0,
+        }
+    }
+
+    /// Takes rows from a grant's day before they leave; all or none.
+    pub fn reserve_rows(&self, grant: &str, rows: u64, per_day_max: u64) -> Result<(), Error> {
+        let today = self.today();
+        let Ok(mut days) = self.rows.lock() else { return Err(Error::Overloaded) };
+        let day = days.entry(grant.to_owned()).or_insert(Day { day: today, rows: 0 });
+        if day.day != today {
+            *day = Day { day: today, rows: 0 };
+        }
+        match day.rows.checked_add(rows).filter(|sum| *sum <= per_day_max) {
+            Some(sum) => {
+                day.rows = sum;
+                Ok(())
+            }
+            None => Err(Error::Limit { what: "the grant's rows of this day are used up", retry_after_s: 3600 }),
+        }
+    }
+
+    /// Gives rows back that did not leave after all.
+    pub fn return_rows(&self, grant: &str, rows: u64) {
+        if let Ok(mut days) = self.rows.lock()
+            && let Some(day) = days.get_mut(grant)
+        {
+            day.rows = day.rows.saturating_sub(rows);
+        }
+    }
+
+    /// At start: what the record says was used today.
+    pub fn used_rows(&self, used: impl IntoIterator<Item = (String, u64)>) {
+        let today = self.today();
+        if let Ok(mut days) = self.rows.lock() {
+            for (grant, rows) in used {
+                days.insert(grant, Day { day: today, rows });
+            }
+        }
+    }
+
+    /// A seat in a lane, or `overloaded` when the lane's queue is full or the wait too long.
+    pub async fn seat(&self, lane: Lane) -> Result<Seat, Error> {
+        let seats = match lane {
+            Lane::Lookup => &self.lookup,
+            Lane::Query => &self.query,
+            Lane::Review => &self.review,
+        };
+        let present = seats.present.clone().try_acquire_owned().map_err(|_full| Error::Overloaded)?;
+        let wait = Duration::from_millis(self.config.queue_age_ms);
+        let running = tokio::time::timeout(wait, seats.running.clone().acquire_owned())
+            .await
+            .map_err(|_too_long| Error::Overloaded)?
+            .map_err(|_closed| Error::Overloaded)?;
+        Ok(Seat { _running: running, _present: present })
+    }
+
+    /// Forgets limiters nobody used lately; called by the hub's keeper.
+    pub fn sweep(&self) {
+        self.failures.retain_recent();
+        self.accounts.retain_recent();
+        if let Ok(classes) = self.grants.lock() {
+            classes.values().for_each(|limiter| limiter.retain_recent());
+        }
+        if let Ok(mut blocked) = self.blocked.lock() {
+            blocked.retain(|_, until| *until > Instant::now());
+        }
+    }
+}
+
+fn keyed<K: Clone + std::hash::Hash + Eq>(per_minute: u32) -> Keyed<K> {
+    let quota = Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
+    RateLimiter::dashmap(quota).with_middleware::<StateInformationMiddleware>()
+}
+
+fn check(limiter: &Keyed<String>, key: &str, per_minute: u32, what: &'static str) -> Result<Remaining, Error> {
+    match limiter.check_key(&key.to_owned()) {
+        Ok(state) => Ok(Remaining { quota_per_minute: per_minute, remaining: state.remaining_burst_capacity() }),
+        Err(not_until) => {
+            let now = governor::clock::Clock::now(&governor::clock::DefaultClock::default());
+            Err(Error::Limit { what, retry_after_s: not_until.wait_time_from(now).as_secs() + 1 })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(set: fn(&mut LimitsConfig)) -> (Limits, Clock) {
+        let mut config = LimitsConfig::default();
+        set(&mut config);
+        let clock = Clock::fixed(1_790_000_000_000_000);
+        (Limits::new(&config, chrono_tz::Asia::Shanghai, clock.clone()), clock)
+    }
+
+    #[test]
+    fn rows_of_a_day_are_all_or_none_and_come_back() {
+        let (limits, clock) = limits(|_| ());
+        assert!(limits.reserve_rows("g", 60, 100).is_ok());
+        assert!(limits.reserve_rows("g", 41, 100).is_err());
+        limits.return_rows("g", 20);
+        assert!(limits.reserve_rows("g", 60, 100).is_ok());
+        assert!(limits.reserve_rows("g", 1, 100).is_err());
+        clock.turn(24 * 3600 * 1_000_000);
+        assert!(limits.reserve_rows("g", 100, 100).is_ok());
+        assert!(limits.reserve_rows("g", u64::MAX, u64::MAX).is_err(), "no overflow");
+    }
+
+    #[test]
+    fn an_address_that_keeps_failing_waits_and_others_do_not() {
+        let (limits, _clock) = limits(|config| config.unauthenticated_per_minute = 2);
+        let (bad, good): (IpAddr, IpAddr) = ([127, 0, 0, 9].into(), [127, 0, 0, 8].into());
+        for _ in 0..3 {
+            limits.failed(bad);
+        }
+        assert!(matches!(limits.admit(bad), Err(Error::Limit { .. })));
+        assert!(limits.admit(good).is_ok());
+        let windows = limits.take_windows();
+        assert_eq!(windows.get(&("127.0.0.9".to_owned(), "unauthenticated")), Some(&3));
+        assert_eq!(windows.get(&("127.0.0.9".to_owned(), "shed")), Some(&1));
+        assert!(limits.take_windows().is_empty());
+    }
+
+    #[test]
+    fn a_grant_has_its_own_rate() {
+        let (limits, _clock) = limits(|_| ());
+        assert_eq!(limits.grant("a", 2).map(|left| left.remaining).ok(), Some(1));
+        assert!(limits.grant("a", 2).is_ok());
+        assert!(limits.grant("a", 2).is_err());
+        assert!(limits.grant("b", 2).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_full_lane_sheds_at_once() {
+        let (limits, _clock) = limits(|config| {
+            config.queries_at_once = 1;
+            config.queue_age_ms = 1;
+        });
+        let seat = limits.seat(Lane::Query).await;
+        assert!(seat.is_ok());
+        assert!(matches!(limits.seat(Lane::Query).await, Err(Error::Overloaded)));
+        assert!(limits.seat(Lane::Review).await.is_ok());
+        drop(seat);
+        assert!(limits.seat(Lane::Query).await.is_ok());
+    }
+}

@@ -1,0 +1,11 @@
+//! One binary for every test that speaks to a whole hub or looks at the whole tree.
+
+mod attacks;
+mod every_endpoint;
+mod faults;
+mod licences;
+mod openapi;
+mod straight_line;
+mod support;
+mod tidy;
+mod tokens;
