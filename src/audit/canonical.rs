@@ -341,7 +341,7 @@ mod tests {
         let short = shorten_list(&list, 512);
         assert!(short.len() > 30 && short.last().is_some_and(|last| last.starts_with("~100 sha256:")));
         assert_eq!(shorten_list(&short, 512), short, "writing twice changes nothing");
-        assert_eq!(shorten_list(&list, 80).len(), 1);
+        assert_eq!(shorten_list(&list, 66).len(), 1);
     }
 
     #[test]

@@ -91,6 +91,7 @@ async fn no_failed_call_loses_or_changes_an_acknowledged_entry() {
                 story(&log, &mut ledger).await;
                 last = !plan.reached();
                 check(&log, &ledger);
+                plan.fail(u64::MAX, fault);
                 // The disk works again: so does the log, without a restart.
                 let recorded = log.append(draft(100), None).await.unwrap();
                 ledger.push((recorded.receipt().to_owned(), recorded.index()));

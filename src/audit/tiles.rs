@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tlog_tiles::{Hash, Tile};
+use tlog_tiles::Hash;
 
 use super::disk::{Disk, write_whole};
 use super::segment::Stored;
@@ -36,11 +36,17 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    /// `tlog_tiles` says `tile/8/<L>/…` and `tile/8/data/…`; C2SP leaves the height out and says `entries`.
+    /// Like `tlog_tiles::Tile::path`, which says `tile/8/<L>/…` and `tile/8/data/…`; C2SP leaves the height out and says `entries`.
     pub fn path(self) -> String {
-        let width = u32::try_from(self.width.clamp(1, WIDTH)).unwrap_or(1);
-        let path = Tile::new(HEIGHT, 0, self.n, width, true).path();
-        let place = path.strip_prefix("tile/8/data/").unwrap_or(&path);
+        let mut place = format!("{:03}", self.n % 1000);
+        let mut rest = self.n / 1000;
+        while rest > 0 {
+            place = format!("x{:03}/{place}", rest % 1000);
+            rest /= 1000;
+        }
+        if self.width < WIDTH {
+            place = format!("{place}.p/{}", self.width);
+        }
         match self.class {
             Class::Hashes(level) => format!("tile/{level}/{place}"),
             Class::Entries => format!("tile/entries/{place}"),
@@ -61,9 +67,19 @@ impl Name {
             };
             (class, place)
         };
-        let tile = Tile::from_path(&format!("tile/8/data/{place}")).ok()?;
-        let name = Self { class, n: tile.level_index(), width: u64::from(tile.width()) };
-        (name.width > 0 && name.path() == path).then_some(name)
+        // Not `tlog_tiles::Tile::from_path`: it panics on a width of 0, and paths come from outside.
+        let (place, width) = match place.split_once(".p/") {
+            Some((place, width)) => (place, width.parse().ok().filter(|width| (1..WIDTH).contains(width))?),
+            None => (place, WIDTH),
+        };
+        let mut n = 0_u64;
+        for digits in place.split('/') {
+            let digits: u64 = digits.trim_start_matches('x').parse().ok().filter(|digits| *digits < 1000)?;
+            n = n.checked_mul(1000)?.checked_add(digits)?;
+        }
+        // 2^48 tiles are more entries than a number may have.
+        let name = Self { class, n, width };
+        (n < 1 << 48 && name.path() == path).then_some(name)
     }
 }
 
@@ -336,6 +352,8 @@ mod tests {
             (Class::Sides, 5, 256, "side/005"),
         ] {
             let name = Name { class, n, width };
+            let theirs = tlog_tiles::Tile::new(HEIGHT, 0, n, u32::try_from(width).unwrap(), true).path();
+            assert!(expect.ends_with(theirs.strip_prefix("tile/8/data/").unwrap()));
             assert_eq!(name.path(), expect);
             assert_eq!(Name::parse(expect), Some(name));
         }
@@ -364,6 +382,7 @@ mod tests {
             "side/../keys/log.key",
             "side/..%2f",
             "tile/0/000.p/01",
+            "tile/0/x999/x999/x999/x999/x999/x999/x999/999",
             "side/x000/000",
         ] {
             assert_eq!(Name::parse(path), None, "{path}");

@@ -1,6 +1,7 @@
 //! The one thread that writes: group commit, publishing, and coming back after a disk failed.
 //!
 //! INVARIANT: after a failed append the segment is given up; nothing in it beyond the acknowledged size counts again.
+//! INVARIANT: a segment is appended to only while no later one can be on the disk.
 //! INVARIANT: an old segment is gone, durably, before the segment after its successor is made.
 
 use std::fs::File;
@@ -214,20 +215,20 @@ impl Writer {
     }
 
     /// Makes a segment that starts at the acknowledged size; whatever older ones hold from there on is void.
+    ///
+    /// Even a failed attempt may have left the new name on the disk, so the old segment is not appended to again.
     pub fn new_segment(&mut self) -> io::Result<()> {
         let dir = self.core.files.dir.join("segment");
         let first = self.core.read(|state| state.edge.size());
+        self.old_segments.extend(self.segment.take().map(|replaced| replaced.path));
         self.attempt += 1;
-        let path = dir.join(super::segment::file_name(first, self.attempt));
         match Segment::create(self.disk.as_ref(), &dir, first, self.attempt, self.core.keys.origin()) {
             Ok(segment) => {
-                if let Some(replaced) = self.segment.replace(segment) {
-                    self.old_segments.push(replaced.path);
-                }
+                self.segment = Some(segment);
                 Ok(())
             }
             Err(cause) => {
-                self.old_segments.push(path);
+                self.old_segments.push(dir.join(super::segment::file_name(first, self.attempt)));
                 Err(cause)
             }
         }
@@ -239,7 +240,11 @@ impl Writer {
             Ok(()) => true,
             Err(cause) => {
                 tracing::error!(%cause, "publishing the record failed and will be tried again");
-                self.core.write(|state| state.fault = Some(format!("publishing: {cause}")));
+                let writable = self.segment.is_some();
+                self.core.write(|state| {
+                    state.writable = writable;
+                    state.fault = Some(format!("publishing: {cause}"));
+                });
                 false
             }
         }
