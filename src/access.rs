@@ -44,8 +44,12 @@ struct StateText {
 pub async fn apply(hub: &Hub, caller: &Caller, act: Act<'_>) -> Result<Given, Error> {
     act.perform(hub, caller, async |draft| {
         let text: ApplicationText = read_json(act.text)?;
-        let published =
-            hub.store.resource(&text.resource).await.map_err(|cause| failed(&cause))?.ok_or(Error::NotFound)?;
+        let published = hub
+            .store
+            .resource(&text.resource)
+            .await
+            .map_err(|cause| failed(&cause))?
+            .ok_or(Error::NotFound)?;
         draft.resources = vec![format!("{}@{}", text.resource, published.version)];
         text.terms.purpose.clone_into(&mut draft.purpose);
         hub.law.allow(caller, LawAct::Apply, &published.resource, &ActFacts::default())?;
@@ -76,8 +80,12 @@ pub async fn grant(hub: &Hub, caller: &Caller, act: Act<'_>) -> Result<Given, Er
             .await
             .map_err(|cause| failed(&cause))?
             .ok_or(Error::NotFound)?;
-        let published =
-            hub.store.resource(&application.resource).await.map_err(|cause| failed(&cause))?.ok_or(Error::NotFound)?;
+        let published = hub
+            .store
+            .resource(&application.resource)
+            .await
+            .map_err(|cause| failed(&cause))?
+            .ok_or(Error::NotFound)?;
         draft.resources = vec![format!("{}@{}", application.resource, published.version)];
         application.terms.purpose.clone_into(&mut draft.purpose);
         let facts = ActFacts {
@@ -140,11 +148,15 @@ async fn change_one(
     draft: &mut Draft,
 ) -> Result<Done, Error> {
     let StoredGrant { mut grant, suspended_by_authority, .. } = stored;
-    let published = hub.store.resource(&grant.resource).await.map_err(|cause| failed(&cause))?.ok_or(Error::NotFound)?;
+    let published =
+        hub.store.resource(&grant.resource).await.map_err(|cause| failed(&cause))?.ok_or(Error::NotFound)?;
     draft.resources = vec![format!("{}@{}", grant.resource, published.version)];
     draft.grants = vec![format!("{}@{}", grant.id.0, grant.version + 1)];
-    let facts =
-        ActFacts { applicant_department: grant.grantee.as_str(), applicant_account: "", suspended_by_authority };
+    let facts = ActFacts {
+        applicant_department: grant.grantee.as_str(),
+        applicant_account: "",
+        suspended_by_authority,
+    };
     hub.law.allow(caller, change, &published.resource, &facts)?;
     let (from, to): (&[GrantState], GrantState) = match change {
         LawAct::Suspend => (&[GrantState::Active], GrantState::Suspended),
@@ -152,7 +164,10 @@ async fn change_one(
         _ => (&[GrantState::Active, GrantState::Suspended], GrantState::Revoked),
     };
     if !from.contains(&grant.state) {
-        return Err(Error::Conflict(format!("the grant cannot `{}` from its present state; read it", change.as_str())));
+        return Err(Error::Conflict(format!(
+            "the grant cannot `{}` from its present state; read it",
+            change.as_str()
+        )));
     }
     grant.state = to;
     grant.version += 1;
@@ -212,15 +227,20 @@ pub async fn one(hub: &Hub, caller: &Caller, id: &str) -> Result<Value, Error> {
 /// `GET /v1/grants`: those the caller's department holds or gave; all of them for the authority.
 pub async fn list(hub: &Hub, caller: &Caller, after: &str, count_max: usize) -> Result<Value, Error> {
     let department = (!caller.has(Role::Authority)).then(|| caller.department());
-    let grants = hub.store.grants_after(after, department, count_max).await.map_err(|cause| failed(&cause))?;
-    let next = (grants.len() == count_max).then(|| grants.last().map(|last| last.grant.id.0.clone())).flatten();
+    let grants =
+        hub.store.grants_after(after, department, count_max).await.map_err(|cause| failed(&cause))?;
+    let next =
+        (grants.len() == count_max).then(|| grants.last().map(|last| last.grant.id.0.clone())).flatten();
     Ok(json!({ "grants": grants, "next": next }))
 }
 
 /// `GET /v1/applications`: those the caller's department made or has to answer.
 pub async fn applications(hub: &Hub, caller: &Caller, after: &str, count_max: usize) -> Result<Value, Error> {
-    let found =
-        hub.store.applications_after(after, caller.department(), count_max).await.map_err(|cause| failed(&cause))?;
+    let found = hub
+        .store
+        .applications_after(after, caller.department(), count_max)
+        .await
+        .map_err(|cause| failed(&cause))?;
     let next = (found.len() == count_max).then(|| found.last().map(|last| last.id.clone())).flatten();
     Ok(json!({ "applications": found, "next": next }))
 }

@@ -90,13 +90,16 @@ impl Act<'_> {
     async fn given(&self, hub: &Hub, caller: &Caller) -> Result<Option<Given>, Error> {
         let Some(key) = self.idempotency_key else { return Ok(None) };
         if key.is_empty() || key.len() > KEY_BYTES_MAX || !key.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Error::invalid("", format!("`idempotency-key` is 1 to {KEY_BYTES_MAX} visible ASCII characters")));
+            return Err(Error::invalid(
+                "",
+                format!("`idempotency-key` is 1 to {KEY_BYTES_MAX} visible ASCII characters"),
+            ));
         }
         let given = hub.store.given(caller.account(), key).await.map_err(|cause| failed(&cause))?;
         match given {
-            Some(given) if given.call_sha256 != self.call_sha256() => {
-                Err(Error::Conflict("the idempotency key was used for another call; choose a new one".to_owned()))
-            }
+            Some(given) if given.call_sha256 != self.call_sha256() => Err(Error::Conflict(
+                "the idempotency key was used for another call; choose a new one".to_owned(),
+            )),
             given => Ok(given),
         }
     }
@@ -143,7 +146,9 @@ pub fn failed(cause: &StoreError) -> Error {
 pub fn read_json<T: serde::de::DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|cause| json_fault(&cause))?;
-    deserializer.end().map_err(|_cause| Error::invalid("", "one JSON value is expected; remove what follows it"))?;
+    deserializer
+        .end()
+        .map_err(|_cause| Error::invalid("", "one JSON value is expected; remove what follows it"))?;
     Ok(value)
 }
 
@@ -158,7 +163,8 @@ fn json_fault(cause: &serde_path_to_error::Error<serde_json::Error>) -> Error {
     for segment in cause.path() {
         let _written = match segment {
             serde_path_to_error::Segment::Seq { index } => write!(pointer, "/{index}"),
-            serde_path_to_error::Segment::Map { key } | serde_path_to_error::Segment::Enum { variant: key } => {
+            serde_path_to_error::Segment::Map { key }
+            | serde_path_to_error::Segment::Enum { variant: key } => {
                 let key: String = key.chars().take(64).collect();
                 write!(pointer, "/{}", key.replace('~', "~0").replace('/', "~1"))
             }

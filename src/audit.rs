@@ -288,7 +288,13 @@ impl Log {
     }
 }
 
-fn count_rows(draft: &Draft, index: u64, day: u64, closed: &mut HashSet<u64>, rows: &mut BTreeMap<String, u64>) {
+fn count_rows(
+    draft: &Draft,
+    index: u64,
+    day: u64,
+    closed: &mut HashSet<u64>,
+    rows: &mut BTreeMap<String, u64>,
+) {
     if let Some(opened) = draft.opened_index {
         closed.insert(opened);
     }

@@ -54,7 +54,8 @@ impl std::fmt::Debug for Authn {
     }
 }
 
-const BAD_TOKEN: Error = Error::Unauthenticated("the token is not valid here; get a new one from your issuer");
+const BAD_TOKEN: Error =
+    Error::Unauthenticated("the token is not valid here; get a new one from your issuer");
 
 impl Authn {
     pub fn new(audience: &str, config: &AuthnConfig, clock: Clock) -> Result<Self, KeysError> {
@@ -141,7 +142,9 @@ impl Authn {
         if in_time {
             Ok(())
         } else {
-            Err(Error::Unauthenticated("the token has expired or is not valid yet; get a new one from your issuer"))
+            Err(Error::Unauthenticated(
+                "the token has expired or is not valid yet; get a new one from your issuer",
+            ))
         }
     }
 
@@ -153,7 +156,8 @@ impl Authn {
         department: Option<&str>,
     ) -> Result<Caller, Error> {
         let department = acting_for(account, department)?;
-        let facts = store.department(&department).await.map_err(|_cause| Error::Overloaded)?.ok_or(BAD_TOKEN)?;
+        let facts =
+            store.department(&department).await.map_err(|_cause| Error::Overloaded)?.ok_or(BAD_TOKEN)?;
         let roles: BTreeSet<Role> =
             account.posts.iter().filter(|post| post.department == department).map(|post| post.role).collect();
         let attributes = BTreeMap::from([
@@ -187,14 +191,19 @@ impl Authn {
 fn acting_for(account: &Account, named: Option<&str>) -> Result<DepartmentId, Error> {
     let departments: BTreeSet<&DepartmentId> = account.posts.iter().map(|post| &post.department).collect();
     match named {
-        Some(named) => departments
-            .into_iter()
-            .find(|department| department.as_str() == named)
-            .cloned()
-            .ok_or(Error::Unauthenticated("the account has no post in the department named in `tongqu-department`")),
+        Some(named) => {
+            departments.into_iter().find(|department| department.as_str() == named).cloned().ok_or(
+                Error::Unauthenticated(
+                    "the account has no post in the department named in `tongqu-department`",
+                ),
+            )
+        }
         None => match departments.len() {
             1 => departments.into_iter().next().cloned().ok_or(BAD_TOKEN),
-            _ => Err(Error::invalid("", "the account has posts in several departments; send header `tongqu-department`")),
+            _ => Err(Error::invalid(
+                "",
+                "the account has posts in several departments; send header `tongqu-department`",
+            )),
         },
     }
 }
@@ -211,4 +220,3 @@ fn digest(text: &str) -> [u8; 32] {
     bytes.copy_from_slice(digest.as_ref());
     bytes
 }
-

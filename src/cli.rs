@@ -148,7 +148,10 @@ pub async fn declare(hub: &Hub) -> anyhow::Result<()> {
 
 /// An outcome with its faults, for people at a terminal.
 pub fn said(error: crate::error::Error) -> anyhow::Error {
-    anyhow::anyhow!("{}", serde_json::to_string_pretty(&error.problem()).unwrap_or_else(|_| error.to_string()))
+    anyhow::anyhow!(
+        "{}",
+        serde_json::to_string_pretty(&error.problem()).unwrap_or_else(|_| error.to_string())
+    )
 }
 
 /// Serves until told to stop, then drains and closes.
@@ -193,7 +196,8 @@ fn audit_verify(directory: &Path, key: &Path) -> anyhow::Result<()> {
 }
 
 fn receipt_verify(file: &Path, key: &Path, answer: Option<&Path>) -> anyhow::Result<()> {
-    let read = |path: &Path| std::fs::read(path).with_context(|| format!("`{}` cannot be read", path.display()));
+    let read =
+        |path: &Path| std::fs::read(path).with_context(|| format!("`{}` cannot be read", path.display()));
     let receipt = read(file)?;
     let answer = answer.map(read).transpose()?;
     let report = verify_receipt(&receipt, &read_key(key)?, answer.as_deref())
@@ -203,6 +207,7 @@ fn receipt_verify(file: &Path, key: &Path, answer: Option<&Path>) -> anyhow::Res
 }
 
 fn read_key(path: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("key `{}` cannot be read", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("key `{}` cannot be read", path.display()))?;
     Ok(text.trim().to_owned())
 }

@@ -20,9 +20,7 @@ impl Clock {
 
     /// A clock that stands still until it is turned.
     pub fn fixed(now_us: i64) -> Self {
-        Self {
-            fixed: Some(Arc::new(AtomicI64::new(now_us))),
-        }
+        Self { fixed: Some(Arc::new(AtomicI64::new(now_us))) }
     }
 
     /// Turns a fixed clock by so many microseconds, back or forth; a system clock ignores it.

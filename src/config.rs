@@ -204,7 +204,8 @@ pub enum ConfigError {
 impl Config {
     /// Reads a file; paths in it become relative to its folder.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
         let mut config: Self = toml::from_str(&text)
             .map_err(|cause| ConfigError::Parse { path: path.to_owned(), cause: Box::new(cause) })?;
         let folder = path.parent().unwrap_or(Path::new("."));
@@ -217,7 +218,8 @@ impl Config {
         self.hub.directory = folder.join(&self.hub.directory);
         let directory = self.hub.directory.clone();
         self.sources.root = directory.join(&self.sources.root);
-        for path in self.hub.organisation.iter_mut().chain(&mut self.hub.libraries).chain(&mut self.law.rules) {
+        for path in self.hub.organisation.iter_mut().chain(&mut self.hub.libraries).chain(&mut self.law.rules)
+        {
             *path = folder.join(&*path);
         }
         for issuer in &mut self.authn.issuers {
@@ -256,11 +258,13 @@ impl Config {
             ));
         }
         if self.authn.issuers.iter().any(|issuer| issuer.demo) && !loopback {
-            doubts.push("a demo issuer is configured off loopback; remove it from `authn.issuers`".to_owned());
+            doubts
+                .push("a demo issuer is configured off loopback; remove it from `authn.issuers`".to_owned());
         }
         for issuer in &self.authn.issuers {
             if issuer.demo && issuer.life_max_s > 12 * 3600 || !issuer.demo && issuer.life_max_s > 24 * 3600 {
-                doubts.push(format!("tokens of issuer `{}` live too long; lower `life_max_s`", issuer.issuer));
+                doubts
+                    .push(format!("tokens of issuer `{}` live too long; lower `life_max_s`", issuer.issuer));
             }
         }
         if self.hub.zone.parse::<chrono_tz::Tz>().is_err() {
@@ -286,8 +290,9 @@ fn on_memory_disk(directory: &Path) -> Option<String> {
     let kind = rustix::fs::statfs(existing).ok()?.f_type;
     #[expect(clippy::unnecessary_cast, reason = "the field's type differs by platform")]
     let kind = kind as i64;
-    (kind == TMPFS_MAGIC || kind == RAMFS_MAGIC)
-        .then(|| format!("`hub.directory` `{}` is on a memory disk; the record would not survive", directory.display()))
+    (kind == TMPFS_MAGIC || kind == RAMFS_MAGIC).then(|| {
+        format!("`hub.directory` `{}` is on a memory disk; the record would not survive", directory.display())
+    })
 }
 
 fn readable_by_others(keys: &Path) -> Vec<String> {
@@ -298,7 +303,8 @@ fn readable_by_others(keys: &Path) -> Vec<String> {
         .filter(|entry| entry.path().extension().is_none_or(|extension| extension != "pub"))
         .filter_map(|entry| {
             let mode = entry.metadata().ok()?.permissions().mode();
-            (mode & 0o077 != 0).then(|| format!("key `{}` can be read by others; `chmod 600` it", entry.path().display()))
+            (mode & 0o077 != 0)
+                .then(|| format!("key `{}` can be read by others; `chmod 600` it", entry.path().display()))
         })
         .collect()
 }
@@ -316,7 +322,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused_with_its_line() {
-        let fault = toml::from_str::<Config>("[hub]\nid = \"a\"\nlissten = \"x\"\n").expect_err("unknown key");
+        let fault =
+            toml::from_str::<Config>("[hub]\nid = \"a\"\nlissten = \"x\"\n").expect_err("unknown key");
         assert!(fault.to_string().contains("line 3"), "{fault}");
     }
 

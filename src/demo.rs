@@ -44,7 +44,10 @@ pub struct Options {
 
 /// Makes or reuses the directory, starts the hub, tells the story, keeps serving.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    anyhow::ensure!(options.listen.ip().is_loopback(), "the demo listens on loopback only; use `tongqu serve`");
+    anyhow::ensure!(
+        options.listen.ip().is_loopback(),
+        "the demo listens on loopback only; use `tongqu serve`"
+    );
     std::fs::create_dir_all(&options.dir)?;
     let _lock = lock(&options.dir)?;
     let listener = tokio::net::TcpListener::bind(options.listen)
@@ -78,7 +81,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         println!("\nThe story went as it should.");
         return Ok(());
     }
-    println!("\nServing on {base_url} until interrupted. Tokens are in {}.", options.dir.join("credentials.json").display());
+    println!(
+        "\nServing on {base_url} until interrupted. Tokens are in {}.",
+        options.dir.join("credentials.json").display()
+    );
     let kept = stop;
     server.await??;
     drop(kept);
@@ -88,7 +94,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 /// One demo at a time in a directory.
 fn lock(directory: &Path) -> anyhow::Result<std::fs::File> {
     let file = std::fs::File::create(directory.join("demo.lock"))?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_held| anyhow::anyhow!("another demo runs in `{}`; stop it or choose another `--dir`", directory.display()))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_held| {
+        anyhow::anyhow!("another demo runs in `{}`; stop it or choose another `--dir`", directory.display())
+    })?;
     Ok(file)
 }

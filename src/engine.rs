@@ -8,8 +8,8 @@
 
 pub mod encode;
 mod faults;
-mod session;
 pub mod sealed;
+mod session;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,7 +139,11 @@ impl Drop for Engine {
     }
 }
 
-async fn plan(state: &SessionState, gate: &GateLimits, statement: Statement) -> Result<Arc<dyn ExecutionPlan>, Error> {
+async fn plan(
+    state: &SessionState,
+    gate: &GateLimits,
+    statement: Statement,
+) -> Result<Arc<dyn ExecutionPlan>, Error> {
     let logical = state
         .statement_to_plan(statement.checked.into_df_statement())
         .await
@@ -151,10 +155,8 @@ async fn plan(state: &SessionState, gate: &GateLimits, statement: Statement) -> 
         .execute_and_check(logical, state.config_options(), |_, _| {})
         .map_err(|cause| faults::planning(&cause))?;
     policies::plan::check_plan(&analyzed, gate, &policies::is_governed_source).map_err(faults::statement)?;
-    let optimized = state
-        .optimizer()
-        .optimize(analyzed, state, |_, _| {})
-        .map_err(|cause| faults::planning(&cause))?;
+    let optimized =
+        state.optimizer().optimize(analyzed, state, |_, _| {}).map_err(|cause| faults::planning(&cause))?;
     state
         .query_planner()
         .create_physical_plan(&optimized, state)
@@ -167,7 +169,10 @@ fn distinct_names(plan: &LogicalPlan) -> Result<(), Error> {
     let mut names = std::collections::HashSet::new();
     for field in plan.schema().fields() {
         if !names.insert(field.name()) {
-            return Err(Error::invalid("/sql", "two output columns have the same name; give each its own alias"));
+            return Err(Error::invalid(
+                "/sql",
+                "two output columns have the same name; give each its own alias",
+            ));
         }
     }
     Ok(())
@@ -196,12 +201,11 @@ pub async fn lookup(
 ) -> Result<Sealed, Error> {
     let source = sources.open(resource).await.map_err(|cause| faults::source(&resource.name, &cause))?;
     let columns = sight.source_columns(Some(projection));
-    let found = source
-        .lookup(item, keys, &columns)
-        .await
-        .map_err(|cause| faults::source(&resource.name, &cause))?;
+    let found =
+        source.lookup(item, keys, &columns).await.map_err(|cause| faults::source(&resource.name, &cause))?;
     let rows = sight
-        .govern_keyed(found.rows, found.key_index, projection).map_err(|cause| faults::execution(&cause))?;
+        .govern_keyed(found.rows, found.key_index, projection)
+        .map_err(|cause| faults::execution(&cause))?;
     Ok(Sealed::ready(rows.schema(), vec![rows]))
 }
 
@@ -211,4 +215,3 @@ pub use faults::statement as statement_fault;
 fn governed(table: &Table) -> Arc<dyn TableProvider> {
     Arc::new(GovernedTable::new(table.sight.clone(), table.source.clone(), table.check.clone()))
 }
-

@@ -73,8 +73,13 @@ impl Hub {
         anyhow::ensure!(doubts.is_empty(), "the configuration is refused:\n- {}", doubts.join("\n- "));
         std::fs::create_dir_all(&config.hub.directory)?;
         let keys = Keys::open_or_create(&config.keys_directory(), &config.hub.id)?;
-        let (log, recovery) =
-            Log::open(&config.audit_directory(), keys.clone(), &config.hub.id, clock.clone(), audit::Limits::default())?;
+        let (log, recovery) = Log::open(
+            &config.audit_directory(),
+            keys.clone(),
+            &config.hub.id,
+            clock.clone(),
+            audit::Limits::default(),
+        )?;
         if recovery.cut_bytes > 0 {
             tracing::warn!(cut_bytes = recovery.cut_bytes, "a torn last write of the record was cut");
         }

@@ -17,7 +17,8 @@ use crate::clock::Clock;
 use crate::config::LimitsConfig;
 use crate::error::Error;
 
-type Keyed<K> = RateLimiter<K, DashMapStateStore<K>, governor::clock::DefaultClock, StateInformationMiddleware>;
+type Keyed<K> =
+    RateLimiter<K, DashMapStateStore<K>, governor::clock::DefaultClock, StateInformationMiddleware>;
 
 const SOURCES_MAX: usize = 10_000;
 const QUOTA_CLASSES_MAX: usize = 256;
@@ -131,7 +132,8 @@ impl Limits {
     pub fn failed(&self, source: IpAddr) {
         self.count(source.to_string(), "unauthenticated");
         if let Err(not_until) = self.failures.check_key(&source) {
-            let wait = not_until.wait_time_from(governor::clock::Clock::now(&governor::clock::DefaultClock::default()));
+            let wait = not_until
+                .wait_time_from(governor::clock::Clock::now(&governor::clock::DefaultClock::default()));
             if let Ok(mut blocked) = self.blocked.lock() {
                 if blocked.len() >= SOURCES_MAX {
                     blocked.clear();
@@ -204,7 +206,9 @@ impl Limits {
                 day.rows = sum;
                 Ok(())
             }
-            None => Err(Error::Limit { what: "the grant's rows of this day are used up", retry_after_s: 3600 }),
+            None => {
+                Err(Error::Limit { what: "the grant's rows of this day are used up", retry_after_s: 3600 })
+            }
         }
     }
 
@@ -261,9 +265,16 @@ fn keyed<K: Clone + std::hash::Hash + Eq>(per_minute: u32) -> Keyed<K> {
     RateLimiter::dashmap(quota).with_middleware::<StateInformationMiddleware>()
 }
 
-fn check(limiter: &Keyed<String>, key: &str, per_minute: u32, what: &'static str) -> Result<Remaining, Error> {
+fn check(
+    limiter: &Keyed<String>,
+    key: &str,
+    per_minute: u32,
+    what: &'static str,
+) -> Result<Remaining, Error> {
     match limiter.check_key(&key.to_owned()) {
-        Ok(state) => Ok(Remaining { quota_per_minute: per_minute, remaining: state.remaining_burst_capacity() }),
+        Ok(state) => {
+            Ok(Remaining { quota_per_minute: per_minute, remaining: state.remaining_burst_capacity() })
+        }
         Err(not_until) => {
             let now = governor::clock::Clock::now(&governor::clock::DefaultClock::default());
             Err(Error::Limit { what, retry_after_s: not_until.wait_time_from(now).as_secs() + 1 })

@@ -16,7 +16,12 @@ use crate::store::organisation::Organisation;
 use crate::store::resources::Published;
 
 /// `POST /v1/resources`: a new resource, or with `If-Match` a new version of one.
-pub async fn publish(hub: &Hub, caller: &Caller, act: Act<'_>, if_match: Option<&str>) -> Result<Given, Error> {
+pub async fn publish(
+    hub: &Hub,
+    caller: &Caller,
+    act: Act<'_>,
+    if_match: Option<&str>,
+) -> Result<Given, Error> {
     act.perform(hub, caller, async |draft| {
         let resource: Resource = read_json(act.text)?;
         draft.resources = vec![resource.name.0.chars().take(80).collect()];
@@ -28,7 +33,9 @@ pub async fn publish(hub: &Hub, caller: &Caller, act: Act<'_>, if_match: Option<
         let before = hub.store.resource(&resource.name).await.map_err(|cause| failed(&cause))?;
         if let Some(before) = &before {
             if before.resource.provider != resource.provider {
-                return Err(Error::Conflict("another department provides a resource of this name".to_owned()));
+                return Err(Error::Conflict(
+                    "another department provides a resource of this name".to_owned(),
+                ));
             }
             match if_match {
                 None => return Err(Error::PreconditionRequired),
@@ -69,8 +76,7 @@ pub async fn load(hub: &Hub, resources: Vec<Resource>) -> Result<usize, Error> {
         let text = serde_json::to_vec(&resource).unwrap_or_default();
         let name = resource.name.clone();
         let act = Act { operation: "load", target: name.as_str(), text: &text, idempotency_key: None };
-        let published =
-            Published { id: new_id(), version: 1, published_us: hub.clock.now_us(), resource };
+        let published = Published { id: new_id(), version: 1, published_us: hub.clock.now_us(), resource };
         act.perform(hub, &hub.authn.hub(), async |draft| {
             draft.resources = vec![format!("{name}@1")];
             Ok(Done { writes: vec![Write::Resource(published)], status: 201, answer: Value::Null })
@@ -95,7 +101,9 @@ pub async fn declare(hub: &Hub, organisation: Organisation) -> Result<(), Error>
         }
     }
     for account in organisation.account {
-        if hub.store.account_by_id(&account.id).await.map_err(|cause| failed(&cause))?.as_ref() != Some(&account) {
+        if hub.store.account_by_id(&account.id).await.map_err(|cause| failed(&cause))?.as_ref()
+            != Some(&account)
+        {
             writes.push(Write::Account(account));
         }
     }
@@ -103,7 +111,8 @@ pub async fn declare(hub: &Hub, organisation: Organisation) -> Result<(), Error>
         return Ok(());
     }
     let text = format!("{writes:?}");
-    let act = Act { operation: "declare", target: "organisation", text: text.as_bytes(), idempotency_key: None };
+    let act =
+        Act { operation: "declare", target: "organisation", text: text.as_bytes(), idempotency_key: None };
     act.perform(hub, &hub.authn.hub(), async |draft| {
         draft.rows = Some(writes.len() as u64);
         Ok(Done { writes, status: 200, answer: Value::Null })
@@ -115,7 +124,8 @@ pub async fn declare(hub: &Hub, organisation: Organisation) -> Result<(), Error>
 /// `GET /v1/resources`: every signed-in caller sees every published entry.
 pub async fn list(hub: &Hub, caller: &Caller, after: &str, count_max: usize) -> Result<Value, Error> {
     let found = hub.store.resources_after(after, count_max).await.map_err(|cause| failed(&cause))?;
-    let next = (found.len() == count_max).then(|| found.last().map(|last| last.resource.name.0.clone())).flatten();
+    let next =
+        (found.len() == count_max).then(|| found.last().map(|last| last.resource.name.0.clone())).flatten();
     let resources: Vec<Value> = found.iter().map(|published| shown(published, caller)).collect();
     Ok(json!({ "resources": resources, "next": next }))
 }

@@ -107,14 +107,22 @@ impl Line {
             side: None,
             format,
             deadline: Instant::now() + time,
-            deadline_us: hub.clock.now_us().saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)),
+            deadline_us: hub
+                .clock
+                .now_us()
+                .saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)),
             permits: Vec::new(),
             remaining: None,
         }
     }
 
     /// Makes the sealed body within the deadline, then records and releases it; a failure is recorded too.
-    async fn run(mut self, caller: Caller, asked: Asked, cancel: CancellationToken) -> Result<Answer, Failure> {
+    async fn run(
+        mut self,
+        caller: Caller,
+        asked: Asked,
+        cancel: CancellationToken,
+    ) -> Result<Answer, Failure> {
         let hub = self.hub.clone();
         let deadline = tokio::time::Instant::from_std(self.deadline);
         let made = tokio::select! {
@@ -143,14 +151,22 @@ impl Line {
         self.note(caller, &call.about());
         self.side = serde_json::to_vec(&serde_json::json!({"sql": call.sql, "params": call.params})).ok();
         if call.params.len() > hub.config.limits.params_max {
-            return Err(Error::invalid("/params", format!("at most {} parameters", hub.config.limits.params_max)));
+            return Err(Error::invalid(
+                "/params",
+                format!("at most {} parameters", hub.config.limits.params_max),
+            ));
         }
-        let checked = statement::check(&call.sql, &hub.config.gate).map_err(crate::engine::statement_fault)?;
+        let checked =
+            statement::check(&call.sql, &hub.config.gate).map_err(crate::engine::statement_fault)?;
         self.draft.shape = checked.shape().to_owned();
         if checked.parameters() != call.params.len() {
             return Err(Error::invalid(
                 "/params",
-                format!("the statement has {} parameters, {} were sent", checked.parameters(), call.params.len()),
+                format!(
+                    "the statement has {} parameters, {} were sent",
+                    checked.parameters(),
+                    call.params.len()
+                ),
             ));
         }
         let params = call.params.iter().enumerate().map(call::param).collect::<Result<Vec<_>, _>>()?;
@@ -237,11 +253,8 @@ impl Line {
 
     /// Up to eight subjects stand in the entry as digests; the whole list is sealed beside it.
     fn note_subjects(&mut self, values: &[String]) {
-        self.draft.subjects = values
-            .iter()
-            .take(crate::audit::SUBJECTS_MAX)
-            .map(|value| self.hub.keys.digest(value))
-            .collect();
+        self.draft.subjects =
+            values.iter().take(crate::audit::SUBJECTS_MAX).map(|value| self.hub.keys.digest(value)).collect();
         if values.len() > crate::audit::SUBJECTS_MAX {
             self.side = serde_json::to_vec(&serde_json::json!({ "keys": values })).ok();
         }
@@ -258,4 +271,3 @@ fn resource_names(relations: &[Relation]) -> Result<Vec<ResourceName>, Error> {
         })
         .collect()
 }
-

@@ -19,7 +19,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{Row, SqlSafeStr, SqliteConnection};
 
 pub use change::Write;
@@ -35,7 +37,9 @@ pub enum StoreError {
     Unreadable(#[from] serde_json::Error),
     #[error("{0}")]
     Conflict(&'static str),
-    #[error("the store (revision {store}) is older than the record (revision {record}); restore the newer store")]
+    #[error(
+        "the store (revision {store}) is older than the record (revision {record}); restore the newer store"
+    )]
     OlderThanRecord { store: i64, record: i64 },
     #[error("the change is stored but not yet on record")]
     Record(crate::audit::AppendError),
@@ -111,13 +115,7 @@ fn migrator() -> Migrator {
     let migrations = MIGRATIONS
         .iter()
         .map(|(version, name, sql)| {
-            Migration::new(
-                *version,
-                Cow::Borrowed(*name),
-                MigrationType::Simple,
-                sql.into_sql_str(),
-                false,
-            )
+            Migration::new(*version, Cow::Borrowed(*name), MigrationType::Simple, sql.into_sql_str(), false)
         })
         .collect();
     Migrator::with_migrations(migrations)

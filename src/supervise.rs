@@ -15,7 +15,8 @@ pub async fn receipt(hub: &Hub, caller: &Caller, id: &str) -> Result<Value, Erro
         tracing::error!(%cause, "a receipt cannot be read");
         Error::RecordUnavailable
     })?;
-    let (receipt, department) = found.map(|found| (found.to_json(), found.department())).ok_or(Error::NotFound)?;
+    let (receipt, department) =
+        found.map(|found| (found.to_json(), found.department())).ok_or(Error::NotFound)?;
     if department == caller.department().as_str() || caller.has(Role::Reviewer) {
         Ok(receipt)
     } else {

@@ -2,7 +2,9 @@
 //!
 //! INVARIANT: labels are codes, operations and status classes, never ids, names or values.
 
-use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
 
 /// What the hub counts.
 pub struct Metrics {
@@ -29,7 +31,8 @@ impl Metrics {
         )?;
         let buckets = vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
         let seconds = HistogramVec::new(
-            HistogramOpts::new("tongqu_call_seconds", "Time from arrival to the answer's head").buckets(buckets),
+            HistogramOpts::new("tongqu_call_seconds", "Time from arrival to the answer's head")
+                .buckets(buckets),
             &["route"],
         )?;
         let rows = IntCounterVec::new(Opts::new("tongqu_rows_total", "Rows released"), &["operation"])?;

@@ -6,8 +6,22 @@ use serde_json::Value;
 
 /// Licences a dependency may be taken under.
 const ALLOWED: &[&str] = &[
-    "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0",
-    "CDLA-Permissive-2.0", "ISC", "MIT", "MIT-0", "MPL-2.0", "OpenSSL", "Unicode-3.0", "Unlicense", "Zlib",
+    "0BSD",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "MPL-2.0",
+    "OpenSSL",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
 ];
 
 /// Whether an SPDX expression can be met from the allowed list.
@@ -83,7 +97,9 @@ fn every_dependency_has_an_allowed_licence_and_comes_from_the_registry() {
         let name = package["name"].as_str().unwrap_or_default();
         match package["source"].as_str() {
             None => assert!(["tongqu", "catalog", "connectors", "policies"].contains(&name), "{name}"),
-            Some(source) if !source.starts_with("registry+") => faults.push(format!("{name} comes from {source}")),
+            Some(source) if !source.starts_with("registry+") => {
+                faults.push(format!("{name} comes from {source}"))
+            }
             Some(_) => {}
         }
         let licence = package["license"].as_str().unwrap_or_default();
@@ -96,7 +112,8 @@ fn every_dependency_has_an_allowed_licence_and_comes_from_the_registry() {
 
 #[test]
 fn crates_that_move_together_are_there_once() {
-    let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock")).expect("Cargo.lock");
+    let lock =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock")).expect("Cargo.lock");
     for name in ["arrow", "parquet", "datafusion", "object_store", "axum", "tokio", "sqlx", "rustls"] {
         let count = lock.matches(&format!("name = \"{name}\"\n")).count();
         assert!(count <= 1, "{name} is there {count} times");

@@ -32,10 +32,7 @@ fn sources() -> BTreeMap<PathBuf, String> {
 /// The file without its unit tests and comments: rules about code look here.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    text.lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
 fn is_test(path: &Path) -> bool {
@@ -68,9 +65,19 @@ fn no_function_is_longer_than_seventy_lines() {
         for (number, line) in text.lines().enumerate() {
             let indent = line.len() - line.trim_start().len();
             let trimmed = line.trim_start();
-            let begins = ["fn ", "pub fn ", "async fn ", "pub async fn ", "pub(crate) fn ", "pub(super) fn ", "pub(crate) async fn ", "pub(super) async fn ", "const fn "]
-                .iter()
-                .any(|head| trimmed.starts_with(head));
+            let begins = [
+                "fn ",
+                "pub fn ",
+                "async fn ",
+                "pub async fn ",
+                "pub(crate) fn ",
+                "pub(super) fn ",
+                "pub(crate) async fn ",
+                "pub(super) async fn ",
+                "const fn ",
+            ]
+            .iter()
+            .any(|head| trimmed.starts_with(head));
             if begins && start.as_ref().is_none_or(|(_, outer, _)| indent <= *outer) {
                 start = Some((number, indent, trimmed.to_owned()));
             }
@@ -145,7 +152,8 @@ fn floors_import_downwards_only() {
 
 #[test]
 fn crates_keep_to_their_side() {
-    let manifest = |name: &str| std::fs::read_to_string(root().join(name).join("Cargo.toml")).expect("manifest");
+    let manifest =
+        |name: &str| std::fs::read_to_string(root().join(name).join("Cargo.toml")).expect("manifest");
     let dependencies = |name: &str| {
         let text = manifest(name);
         let text = text.split("[dependencies]").nth(1).unwrap_or_default();
@@ -157,7 +165,10 @@ fn crates_keep_to_their_side() {
     for word in ["sqlx", "axum", "tokio", "object_store", "connectors", "tongqu"] {
         assert!(!dependencies("policies").contains(word), "policies knows `{word}`");
     }
-    assert!(!dependencies("policies").lines().any(|line| line.starts_with("datafusion.")), "policies uses the facade");
+    assert!(
+        !dependencies("policies").lines().any(|line| line.starts_with("datafusion.")),
+        "policies uses the facade"
+    );
     for word in ["policies", "axum", "tongqu"] {
         assert!(!dependencies("connectors").contains(word), "connectors knows `{word}`");
     }
@@ -166,10 +177,22 @@ fn crates_keep_to_their_side() {
 /// `(what, text, where it may stand)`.
 const PLACES: &[(&str, &[&str], &[&str])] = &[
     ("a caller is made only in authn", &["Caller::verified("], &["src/authn.rs", "policies/src/caller.rs"]),
-    ("store SQL stands only in the store", &["sqlx::query"], &["src/store", "connectors/src/sqlite", "src/demo/synthetic"]),
+    (
+        "store SQL stands only in the store",
+        &["sqlx::query"],
+        &["src/store", "connectors/src/sqlite", "src/demo/synthetic"],
+    ),
     ("the environment is read only by config", &["std::env::", "env::var", "from_env"], &["src/config.rs"]),
-    ("HTTP statuses are decided in error.rs", &["StatusCode::BAD", "StatusCode::FORBIDDEN", "StatusCode::NOT_FOUND"], &["src/error.rs"]),
-    ("sources are opened only by the engine", &["sources.open(", "sources.check("], &["src/engine.rs", "connectors/"]),
+    (
+        "HTTP statuses are decided in error.rs",
+        &["StatusCode::BAD", "StatusCode::FORBIDDEN", "StatusCode::NOT_FOUND"],
+        &["src/error.rs"],
+    ),
+    (
+        "sources are opened only by the engine",
+        &["sources.open(", "sources.check("],
+        &["src/engine.rs", "connectors/"],
+    ),
 ];
 
 #[test]
@@ -195,7 +218,9 @@ fn nothing_panics_where_nothing_may() {
     let mut faults = Vec::new();
     for (path, text) in sources() {
         let name = path.to_string_lossy().into_owned();
-        let guarded = name.starts_with("policies/src") || name.starts_with("src/audit") || name.starts_with("src/authn");
+        let guarded = name.starts_with("policies/src")
+            || name.starts_with("src/audit")
+            || name.starts_with("src/authn");
         if !guarded || is_test(&path) {
             continue;
         }
@@ -216,7 +241,11 @@ fn no_test_is_switched_off_and_none_sleeps() {
         if !is_test(&path) && !text.contains("#[cfg(test)]") {
             continue;
         }
-        let tests = if is_test(&path) { text.as_str() } else { text.split("#[cfg(test)]").nth(1).unwrap_or_default() };
+        let tests = if is_test(&path) {
+            text.as_str()
+        } else {
+            text.split("#[cfg(test)]").nth(1).unwrap_or_default()
+        };
         for mark in marks {
             if tests.contains(mark) {
                 faults.push(format!("{}: `{mark}`", path.display()));
@@ -236,7 +265,9 @@ fn names_that_say_nothing_are_not_used() {
                 let at = line.find(kind)?;
                 let before = line[..at].trim_end();
                 let head = before.is_empty() || before.starts_with("pub") || before == "async";
-                head.then(|| line[at + kind.len()..].split(['(', '<', ' ', '{', ';', ':']).next().unwrap_or_default())
+                head.then(|| {
+                    line[at + kind.len()..].split(['(', '<', ' ', '{', ';', ':']).next().unwrap_or_default()
+                })
             });
             let Some(name) = named else { continue };
             let words: Vec<String> = split_words(name);
@@ -272,10 +303,16 @@ fn every_migration_and_invariant_is_named_where_it_must_be() {
     for line in architecture.lines().filter(|line| line.starts_with("| ") && line.contains("`test:")) {
         for named in line.split("`test:").skip(1) {
             let test = named.split('`').next().unwrap_or_default();
-            assert!(all.contains(&format!("fn {test}(")), "ARCHITECTURE.md names test `{test}`, which does not exist");
+            assert!(
+                all.contains(&format!("fn {test}(")),
+                "ARCHITECTURE.md names test `{test}`, which does not exist"
+            );
         }
     }
     for number in 1..=12 {
-        assert!(architecture.contains(&format!("| {number} |")), "invariant {number} is not in ARCHITECTURE.md");
+        assert!(
+            architecture.contains(&format!("| {number} |")),
+            "invariant {number} is not in ARCHITECTURE.md"
+        );
     }
 }

@@ -37,7 +37,11 @@ pub struct Reason {
 impl Refusal {
     fn one(rule: &str, message: &str, apply: &str) -> Self {
         Self {
-            reasons: vec![Reason { rule: rule.to_owned(), message: message.to_owned(), apply: apply.to_owned() }],
+            reasons: vec![Reason {
+                rule: rule.to_owned(),
+                message: message.to_owned(),
+                apply: apply.to_owned(),
+            }],
         }
     }
 }
@@ -148,8 +152,10 @@ impl Law {
             let faults: Vec<String> = checked.validation_errors().map(ToString::to_string).collect();
             return Err(LawError::Schema(faults.join("; ")));
         }
-        let version: String = digest.finish().as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let name = |text: &str| text.parse::<EntityTypeName>().map_err(|cause| LawError::Schema(cause.to_string()));
+        let version: String =
+            digest.finish().as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let name =
+            |text: &str| text.parse::<EntityTypeName>().map_err(|cause| LawError::Schema(cause.to_string()));
         Ok(Self {
             rules,
             authorizer: Authorizer::new(),
@@ -168,7 +174,13 @@ impl Law {
     }
 
     /// Decides one call on one resource under one grant.
-    pub fn decide(&self, caller: &Caller, ask: &Ask<'_>, grant: &Grant, master: &PseudonymKey) -> Result<Permit, Refusal> {
+    pub fn decide(
+        &self,
+        caller: &Caller,
+        ask: &Ask<'_>,
+        grant: &Grant,
+        master: &PseudonymKey,
+    ) -> Result<Permit, Refusal> {
         let context = self.call_context(ask, grant)?;
         self.authorize(caller, ask.operation.as_str(), ask.resource, context)?;
         let sight = Sight::new(ask.resource, &grant.terms, caller, master).map_err(|fault| {
@@ -209,7 +221,13 @@ impl Law {
     }
 
     /// Decides an act on facts.
-    pub fn allow(&self, caller: &Caller, act: Act, resource: &Resource, facts: &ActFacts<'_>) -> Result<Signature, Refusal> {
+    pub fn allow(
+        &self,
+        caller: &Caller,
+        act: Act,
+        resource: &Resource,
+        facts: &ActFacts<'_>,
+    ) -> Result<Signature, Refusal> {
         let context = context([
             ("applicant_department", text(facts.applicant_department)),
             ("applicant_account", text(facts.applicant_account)),
@@ -246,7 +264,13 @@ impl Law {
         ])
     }
 
-    fn authorize(&self, caller: &Caller, action: &str, resource: &Resource, context: Context) -> Result<(), Refusal> {
+    fn authorize(
+        &self,
+        caller: &Caller,
+        action: &str,
+        resource: &Resource,
+        context: Context,
+    ) -> Result<(), Refusal> {
         let principal = uid(&self.names.caller, caller.account());
         let object = uid(&self.names.resource, resource.name.as_str());
         let entities = Entities::from_entities(
@@ -254,10 +278,15 @@ impl Law {
             None,
         )
         .map_err(unreadable)?;
-        let request = Request::new(principal, uid(&self.names.action, action), object, context, None).map_err(unreadable)?;
+        let request = Request::new(principal, uid(&self.names.action, action), object, context, None)
+            .map_err(unreadable)?;
         let response = self.authorizer.is_authorized(&request, &self.rules, &entities);
         if response.diagnostics().errors().next().is_some() {
-            return Err(Refusal::one("rule-error", "a rule could not be evaluated", "tell the hub's security administrator"));
+            return Err(Refusal::one(
+                "rule-error",
+                "a rule could not be evaluated",
+                "tell the hub's security administrator",
+            ));
         }
         match response.decision() {
             Decision::Allow => Ok(()),
@@ -292,9 +321,10 @@ fn parsed_schema() -> Result<Schema, LawError> {
 
 /// Adds a file's rules under their `@id`, which must be there and be theirs alone.
 fn add_rules(rules: &mut PolicySet, file: &str, source: &str) -> Result<(), LawError> {
-    let parsed: PolicySet = source
-        .parse()
-        .map_err(|cause: cedar_policy::ParseErrors| LawError::Parse { file: file.to_owned(), cause: cause.to_string() })?;
+    let parsed: PolicySet = source.parse().map_err(|cause: cedar_policy::ParseErrors| LawError::Parse {
+        file: file.to_owned(),
+        cause: cause.to_string(),
+    })?;
     for rule in parsed.policies() {
         let id = rule.annotation("id").unwrap_or_default().to_owned();
         let refused = || LawError::Id { file: file.to_owned(), id: id.clone() };
@@ -333,25 +363,34 @@ fn kind_text(kind: AccountKind) -> &'static str {
 
 fn caller_entity(id: &EntityUid, caller: &Caller) -> Result<Entity, Refusal> {
     let roles: BTreeSet<String> = caller.roles().iter().map(|role| role.as_str().to_owned()).collect();
-    entity(id, [
-        ("account", text(caller.account())),
-        ("kind", text(kind_text(caller.kind()))),
-        ("department", text(caller.department().as_str())),
-        ("roles", texts(roles)),
-    ])
+    entity(
+        id,
+        [
+            ("account", text(caller.account())),
+            ("kind", text(kind_text(caller.kind()))),
+            ("department", text(caller.department().as_str())),
+            ("roles", texts(roles)),
+        ],
+    )
 }
 
 fn resource_entity(id: &EntityUid, resource: &Resource) -> Result<Entity, Refusal> {
-    entity(id, [
-        ("name", text(resource.name.as_str())),
-        ("provider", text(resource.provider.as_str())),
-        ("class", text(class_text(resource.class))),
-        ("personal", RestrictedExpression::new_bool(resource.personal())),
-        ("never_join", texts(resource.never_join.iter().map(|name| name.as_str()))),
-    ])
+    entity(
+        id,
+        [
+            ("name", text(resource.name.as_str())),
+            ("provider", text(resource.provider.as_str())),
+            ("class", text(class_text(resource.class))),
+            ("personal", RestrictedExpression::new_bool(resource.personal())),
+            ("never_join", texts(resource.never_join.iter().map(|name| name.as_str()))),
+        ],
+    )
 }
 
-fn entity<const N: usize>(id: &EntityUid, fields: [(&str, RestrictedExpression); N]) -> Result<Entity, Refusal> {
+fn entity<const N: usize>(
+    id: &EntityUid,
+    fields: [(&str, RestrictedExpression); N],
+) -> Result<Entity, Refusal> {
     let fields: HashMap<String, RestrictedExpression> =
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Entity::new(id.clone(), fields, HashSet::new()).map_err(unreadable)
@@ -366,11 +405,16 @@ fn text(value: &str) -> RestrictedExpression {
 }
 
 fn texts<T: Into<String>>(values: impl IntoIterator<Item = T>) -> RestrictedExpression {
-    RestrictedExpression::new_set(values.into_iter().map(|value| RestrictedExpression::new_string(value.into())))
+    RestrictedExpression::new_set(
+        values.into_iter().map(|value| RestrictedExpression::new_string(value.into())),
+    )
 }
 
-fn record<const N: usize>(fields: [(&str, RestrictedExpression); N]) -> Result<RestrictedExpression, Refusal> {
-    RestrictedExpression::new_record(fields.into_iter().map(|(name, value)| (name.to_owned(), value))).map_err(unreadable)
+fn record<const N: usize>(
+    fields: [(&str, RestrictedExpression); N],
+) -> Result<RestrictedExpression, Refusal> {
+    RestrictedExpression::new_record(fields.into_iter().map(|(name, value)| (name.to_owned(), value)))
+        .map_err(unreadable)
 }
 
 fn context<const N: usize>(fields: [(&str, RestrictedExpression); N]) -> Result<Context, Refusal> {
@@ -378,5 +422,9 @@ fn context<const N: usize>(fields: [(&str, RestrictedExpression); N]) -> Result<
 }
 
 fn unreadable(_cause: impl std::fmt::Display) -> Refusal {
-    Refusal::one("unreadable", "the facts of this call cannot be read", "tell the hub's security administrator")
+    Refusal::one(
+        "unreadable",
+        "the facts of this call cannot be read",
+        "tell the hub's security administrator",
+    )
 }

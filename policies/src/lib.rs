@@ -24,9 +24,9 @@ pub mod terms;
 
 pub use barrier::{BarrierFault, Stop};
 pub use caller::{AccountKind, Caller, Identity, Role};
+pub use functions::{Functions, registry};
 pub use governed::{Check, GovernedTable, is_governed, is_governed_source};
 pub use grant::{Grant, GrantId, GrantState, Operation, OutputItem, StandingKind, Terms};
-pub use functions::{Functions, registry};
 pub use mask::{Mask, PseudonymKey};
 pub use permit::Permit;
 pub use plan::check_plan;

@@ -48,7 +48,12 @@ async fn ask(hub: Arc<Hub>, peer: Peer, headers: HeaderMap, text: Body, operatio
     }
 }
 
-async fn read_ask(hub: &Hub, headers: &HeaderMap, text: Body, operation: Operation) -> Result<(Format, Asked), Error> {
+async fn read_ask(
+    hub: &Hub,
+    headers: &HeaderMap,
+    text: Body,
+    operation: Operation,
+) -> Result<(Format, Asked), Error> {
     let format = format(headers)?;
     let bytes = body(hub, headers, text).await?;
     let asked = match operation {
@@ -74,15 +79,33 @@ pub async fn grant(State(hub): SharedHub, peer: Peer, headers: HeaderMap, text: 
     act(hub, peer, &headers, text, "grant", String::new(), access::grant).await
 }
 
-pub async fn suspend(hub: SharedHub, peer: Peer, id: Path<String>, headers: HeaderMap, text: Body) -> Response {
+pub async fn suspend(
+    hub: SharedHub,
+    peer: Peer,
+    id: Path<String>,
+    headers: HeaderMap,
+    text: Body,
+) -> Response {
     change(hub, peer, id, headers, text, LawAct::Suspend).await
 }
 
-pub async fn resume(hub: SharedHub, peer: Peer, id: Path<String>, headers: HeaderMap, text: Body) -> Response {
+pub async fn resume(
+    hub: SharedHub,
+    peer: Peer,
+    id: Path<String>,
+    headers: HeaderMap,
+    text: Body,
+) -> Response {
     change(hub, peer, id, headers, text, LawAct::Resume).await
 }
 
-pub async fn revoke(hub: SharedHub, peer: Peer, id: Path<String>, headers: HeaderMap, text: Body) -> Response {
+pub async fn revoke(
+    hub: SharedHub,
+    peer: Peer,
+    id: Path<String>,
+    headers: HeaderMap,
+    text: Body,
+) -> Response {
     change(hub, peer, id, headers, text, LawAct::Revoke).await
 }
 
@@ -129,15 +152,30 @@ async fn act(
     }
 }
 
-pub async fn resources(State(hub): SharedHub, peer: Peer, headers: HeaderMap, RawQuery(page): RawQuery) -> Response {
+pub async fn resources(
+    State(hub): SharedHub,
+    peer: Peer,
+    headers: HeaderMap,
+    RawQuery(page): RawQuery,
+) -> Response {
     listed(&hub, peer, &headers, page, publishing::list).await
 }
 
-pub async fn applications(State(hub): SharedHub, peer: Peer, headers: HeaderMap, RawQuery(page): RawQuery) -> Response {
+pub async fn applications(
+    State(hub): SharedHub,
+    peer: Peer,
+    headers: HeaderMap,
+    RawQuery(page): RawQuery,
+) -> Response {
     listed(&hub, peer, &headers, page, access::applications).await
 }
 
-pub async fn grants(State(hub): SharedHub, peer: Peer, headers: HeaderMap, RawQuery(page): RawQuery) -> Response {
+pub async fn grants(
+    State(hub): SharedHub,
+    peer: Peer,
+    headers: HeaderMap,
+    RawQuery(page): RawQuery,
+) -> Response {
     listed(&hub, peer, &headers, page, access::list).await
 }
 
@@ -164,7 +202,8 @@ fn paging(query: &str, list_max: usize) -> Result<(String, usize), Error> {
             "after" if value.len() <= 256 && !value.contains('\0') => after = value.into_owned(),
             "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=list_max).contains(limit));
-                count = limit.ok_or_else(|| Error::invalid("/limit", format!("a number from 1 to {list_max}")))?;
+                count = limit
+                    .ok_or_else(|| Error::invalid("/limit", format!("a number from 1 to {list_max}")))?;
             }
             _ => return Err(Error::invalid("", "only `after` and `limit` are known here")),
         }
@@ -172,7 +211,12 @@ fn paging(query: &str, list_max: usize) -> Result<(String, usize), Error> {
     Ok((after, count))
 }
 
-pub async fn resource(State(hub): SharedHub, peer: Peer, Path(id): Path<String>, headers: HeaderMap) -> Response {
+pub async fn resource(
+    State(hub): SharedHub,
+    peer: Peer,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     let read = async {
         let Entered { caller, remaining } = enter(&hub, peer.0, &headers).await?;
         let (value, tag) = publishing::one(&hub, &caller, &id).await?;
@@ -190,15 +234,30 @@ pub async fn resource(State(hub): SharedHub, peer: Peer, Path(id): Path<String>,
     }
 }
 
-pub async fn application(State(hub): SharedHub, peer: Peer, Path(id): Path<String>, headers: HeaderMap) -> Response {
+pub async fn application(
+    State(hub): SharedHub,
+    peer: Peer,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     one(&hub, peer, &headers, id, access::application).await
 }
 
-pub async fn grant_read(State(hub): SharedHub, peer: Peer, Path(id): Path<String>, headers: HeaderMap) -> Response {
+pub async fn grant_read(
+    State(hub): SharedHub,
+    peer: Peer,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     one(&hub, peer, &headers, id, access::one).await
 }
 
-pub async fn receipt(State(hub): SharedHub, peer: Peer, Path(id): Path<String>, headers: HeaderMap) -> Response {
+pub async fn receipt(
+    State(hub): SharedHub,
+    peer: Peer,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     one(&hub, peer, &headers, id, supervise::receipt).await
 }
 
@@ -224,7 +283,12 @@ pub async fn checkpoint(State(hub): SharedHub, peer: Peer, headers: HeaderMap) -
     bytes(read.await, "text/plain; charset=utf-8")
 }
 
-pub async fn tile(State(hub): SharedHub, peer: Peer, Path(path): Path<String>, headers: HeaderMap) -> Response {
+pub async fn tile(
+    State(hub): SharedHub,
+    peer: Peer,
+    Path(path): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     let read = async {
         let Entered { caller, .. } = enter(&hub, peer.0, &headers).await?;
         supervise::tile(&hub, &caller, &path).await

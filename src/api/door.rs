@@ -69,7 +69,8 @@ pub async fn body(hub: &Hub, headers: &HeaderMap, body: Body) -> Result<Vec<u8>,
         return Err(Error::MediaType);
     }
     let max = hub.config.limits.body_bytes_max;
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let declared =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|declared| declared > max) {
         return Err(Error::TooLarge { what: "body", max });
     }
@@ -103,10 +104,12 @@ pub fn answered(answer: Answer, account: Remaining) -> Response {
     let remaining = answer.remaining.filter(|grant| grant.remaining < account.remaining).unwrap_or(account);
     let body = match answer.body {
         crate::query::Body::Held(bytes) => Body::from(bytes),
-        crate::query::Body::Stream(receiver) => Body::from_stream(futures::stream::unfold(receiver, async |mut rest| {
-            let chunk = rest.recv().await?;
-            Some((chunk.map_err(|error| std::io::Error::other(error.code())), rest))
-        })),
+        crate::query::Body::Stream(receiver) => {
+            Body::from_stream(futures::stream::unfold(receiver, async |mut rest| {
+                let chunk = rest.recv().await?;
+                Some((chunk.map_err(|error| std::io::Error::other(error.code())), rest))
+            }))
+        }
     };
     let mut response = Response::new(body);
     let headers = response.headers_mut();

@@ -85,7 +85,12 @@ fn parameters(route: &Route) -> Vec<Value> {
         parameters.push(text("id", "path", true, "Id of the thing"));
     }
     if route.path.contains("{*path}") {
-        parameters.push(text("path", "path", true, "C2SP tile path after `tile/`, e.g. `0/000` or `entries/000.p/5`"));
+        parameters.push(text(
+            "path",
+            "path",
+            true,
+            "C2SP tile path after `tile/`, e.g. `0/000` or `entries/000.p/5`",
+        ));
     }
     if route.name.starts_with("list_") {
         parameters.push(text("after", "query", false, "`next` of the page before"));
@@ -94,7 +99,12 @@ fn parameters(route: &Route) -> Vec<Value> {
         parameters.push(limit);
     }
     if route.token {
-        parameters.push(text("Tongqu-Department", "header", false, "Department acted for, when the account has posts in several"));
+        parameters.push(text(
+            "Tongqu-Department",
+            "header",
+            false,
+            "Department acted for, when the account has posts in several",
+        ));
     }
     let changes = route.body.is_some() && !matches!(route.name, "query" | "lookup");
     if changes {

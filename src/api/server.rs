@@ -74,4 +74,3 @@ impl axum::extract::connect_info::Connected<AsPeer> for SocketAddr {
         peer.0
     }
 }
-

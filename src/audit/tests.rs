@@ -24,6 +24,11 @@ pub(super) struct Home {
     pub limits: Limits,
 }
 
+/// In memory where the system offers it: thousands of syncs on a real disk would be most of these tests' time.
+fn quick_dir() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 impl Home {
     pub fn new() -> Self {
         let limits = Limits {
@@ -31,7 +36,7 @@ impl Home {
             probe_every: Duration::ZERO,
             ..Limits::default()
         };
-        Self { dir: tempfile::tempdir().unwrap(), clock: Clock::fixed(NOW_US), limits }
+        Self { dir: quick_dir(), clock: Clock::fixed(NOW_US), limits }
     }
 
     pub fn keys(&self) -> Keys {

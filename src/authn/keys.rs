@@ -39,8 +39,8 @@ struct Jwks {
 
 impl KeySet {
     pub fn read(path: &Path) -> Result<Self, KeysError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|cause| KeysError::Read { path: path.to_owned(), cause })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| KeysError::Read { path: path.to_owned(), cause })?;
         let set: Jwks = serde_json::from_str(&text)?;
         Self::from_keys(&set.keys)
     }
@@ -70,7 +70,8 @@ fn read_key(value: &serde_json::Value) -> Result<(String, Key), &'static str> {
     if ["d", "p", "q", "k"].iter().any(|private| members.contains_key(*private)) {
         return Err("it holds a private or shared key; publish the public part only");
     }
-    let jwk: Jwk = serde_json::from_value(value.clone()).map_err(|_cause| "it is no JWK the hub understands")?;
+    let jwk: Jwk =
+        serde_json::from_value(value.clone()).map_err(|_cause| "it is no JWK the hub understands")?;
     if !matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature)) {
         return Err("its `use` is not `sig`");
     }

@@ -46,7 +46,8 @@ impl SigningKey {
 
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path);
-        let text = Zeroizing::new(text.with_context(|| format!("key file `{}` cannot be read", path.display()))?);
+        let text =
+            Zeroizing::new(text.with_context(|| format!("key file `{}` cannot be read", path.display()))?);
         Self::from_pem(&text)
     }
 
@@ -71,7 +72,14 @@ impl SigningKey {
     }
 
     /// A token for a subject, valid from now for so many seconds.
-    pub fn token(&self, issuer: &str, subject: &str, audience: &str, now_s: i64, life_s: i64) -> anyhow::Result<String> {
+    pub fn token(
+        &self,
+        issuer: &str,
+        subject: &str,
+        audience: &str,
+        now_s: i64,
+        life_s: i64,
+    ) -> anyhow::Result<String> {
         let claims = Claims {
             iss: issuer.to_owned(),
             sub: subject.to_owned(),

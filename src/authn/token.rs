@@ -75,8 +75,10 @@ impl<'a> Token<'a> {
         }
         let header: Header = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
         let claims: Claims = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
-        let plain = header.crit.is_none() && header.b64.is_none() && header.zip.is_none() && header.cty.is_none();
-        let typed = header.typ.eq_ignore_ascii_case("at+jwt") || header.typ.eq_ignore_ascii_case("application/at+jwt");
+        let plain =
+            header.crit.is_none() && header.b64.is_none() && header.zip.is_none() && header.cty.is_none();
+        let typed = header.typ.eq_ignore_ascii_case("at+jwt")
+            || header.typ.eq_ignore_ascii_case("application/at+jwt");
         let timed = [claims.exp, claims.iat, claims.nbf].iter().all(|time| (0..=TIME_MAX_S).contains(time));
         let sound = plain && typed && timed && kid_is_sound(&header.kid) && claims.iss.len() <= 512;
         (sound && claims.sub.len() <= 255).then_some(Self { header, claims, signed, signature })
@@ -93,8 +95,12 @@ impl<'a> Token<'a> {
         if self.header.alg != algorithm_name(key.algorithm)? {
             return None;
         }
-        let good =
-            jsonwebtoken::crypto::verify(self.signature, self.signed.as_bytes(), &key.decoding, key.algorithm);
+        let good = jsonwebtoken::crypto::verify(
+            self.signature,
+            self.signed.as_bytes(),
+            &key.decoding,
+            key.algorithm,
+        );
         good.unwrap_or(false).then_some(self.claims)
     }
 }
@@ -110,7 +116,12 @@ fn algorithm_name(algorithm: Algorithm) -> Option<&'static str> {
 }
 
 /// Signs a token; used by `tongqu token` and the demo's issuer.
-pub fn mint(claims: &Claims, kid: &str, key: &EncodingKey, algorithm: Algorithm) -> Result<String, jsonwebtoken::errors::Error> {
+pub fn mint(
+    claims: &Claims,
+    kid: &str,
+    key: &EncodingKey,
+    algorithm: Algorithm,
+) -> Result<String, jsonwebtoken::errors::Error> {
     let mut header = jsonwebtoken::Header::new(algorithm);
     header.typ = Some("at+jwt".to_owned());
     header.kid = Some(kid.to_owned());

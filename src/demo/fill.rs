@@ -11,8 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use policies::{AccountKind, Role};
 use serde_json::json;
 
-use super::synthetic::{Plan, generate};
 use super::Options;
+use super::synthetic::{Plan, generate};
 use crate::authn::signing::SigningKey;
 use crate::clock::SECOND_US;
 use crate::hub::Hub;
@@ -167,7 +167,11 @@ pub fn mint(directory: &Path, hub: &Hub) -> anyhow::Result<BTreeMap<String, Stri
 }
 
 /// `credentials.json`: base URL and tokens, for its owner only.
-pub fn write_credentials(directory: &Path, base_url: &str, tokens: &BTreeMap<String, String>) -> anyhow::Result<()> {
+pub fn write_credentials(
+    directory: &Path,
+    base_url: &str,
+    tokens: &BTreeMap<String, String>,
+) -> anyhow::Result<()> {
     let path = directory.join("credentials.json");
     let draft = directory.join("credentials.json.new");
     let _left_over = std::fs::remove_file(&draft);

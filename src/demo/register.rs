@@ -69,10 +69,14 @@ fn mapped(entry: &Resource, file: &Path, place: &str, given: &[String]) -> anyho
     let mut items = Vec::new();
     let mut used = Vec::new();
     for item in &entry.items {
-        let known = KNOWN.iter().find(|(name, _)| *name == item.name).map_or(&[] as &[&str], |(_, names)| *names);
+        let known =
+            KNOWN.iter().find(|(name, _)| *name == item.name).map_or(&[] as &[&str], |(_, names)| *names);
         let column = match given.get(item.name.as_str()) {
             Some(column) => {
-                anyhow::ensure!(columns.iter().any(|have| have == column), "the register has no column `{column}`");
+                anyhow::ensure!(
+                    columns.iter().any(|have| have == column),
+                    "the register has no column `{column}`"
+                );
                 Some((*column).to_owned())
             }
             None => columns.iter().find(|have| known.contains(&have.as_str())).cloned(),
@@ -92,11 +96,7 @@ fn mapped(entry: &Resource, file: &Path, place: &str, given: &[String]) -> anyho
             items.push(other(column));
         }
     }
-    Ok(Resource {
-        items,
-        binding: Binding::Files { format, path: place.to_owned() },
-        ..entry.clone()
-    })
+    Ok(Resource { items, binding: Binding::Files { format, path: place.to_owned() }, ..entry.clone() })
 }
 
 fn other(column: String) -> Item {

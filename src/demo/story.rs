@@ -62,7 +62,13 @@ pub async fn tell(
         println!("   {}", curl(base_url, directory, step));
         let said = client.call(step).await?;
         println!("   → {} {}", said.status, shortened(&said.bytes));
-        ensure!(said.status == step.status, "step `{}` gave {} instead of {}", step.name, said.status, step.status);
+        ensure!(
+            said.status == step.status,
+            "step `{}` gave {} instead of {}",
+            step.name,
+            said.status,
+            step.status
+        );
         if index == 0 {
             ensure!(!contains(&said.bytes, person.as_bytes()), "a masked answer shows an ID number");
             kept = said.receipt.map(|receipt| (receipt, said.bytes));
@@ -79,11 +85,11 @@ async fn steps(client: &Client<'_>, person: &str) -> anyhow::Result<Vec<Step>> {
         true => "province",
         false => "substr(region_code, 1, 2)",
     };
-    let by_place = format!("SELECT {grouping} AS place, count(*) AS enterprises FROM {ENTERPRISE} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 5");
+    let by_place = format!(
+        "SELECT {grouping} AS place, count(*) AS enterprises FROM {ENTERPRISE} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 5"
+    );
     let people = "SELECT name, birth_date, residence_code FROM population.resident WHERE marital_status = $1 ORDER BY residence_code, name LIMIT 3";
-    let lookup = |resource: &str, key: Value, purpose: &str| {
-        json!({"resource": resource, "keys": [key], "purpose": purpose, "case": "2026-0001", "operator": OPERATOR})
-    };
+    let lookup = |resource: &str, key: Value, purpose: &str| json!({"resource": resource, "keys": [key], "purpose": purpose, "case": "2026-0001", "operator": OPERATOR});
     let suspended = json!({
         "sql": "SELECT count(*) AS n FROM population.resident", "purpose": "employment-support",
         "case": "2026-0002", "operator": "human-resources.operator",
@@ -91,18 +97,81 @@ async fn steps(client: &Client<'_>, person: &str) -> anyhow::Result<Vec<Step>> {
     let record = json!({"sql": "SELECT index, account, operation, status, code, reasons FROM system.audit WHERE kind = 'call' ORDER BY index DESC LIMIT 6", "purpose": "audit"});
     let other_purpose = json!({"sql": "SELECT name FROM population.resident LIMIT 1", "purpose": "credit-review", "case": "2026-0001", "operator": OPERATOR});
     Ok(vec![
-        step("A permitted query", "Names and birth dates are masked, only people of the department's province exist for it.", OPERATOR, "/v1/queries", ask(people, json!(["10"])), 200),
-        step("A look-up of one person", "By ID number, which is used and never echoed.", OPERATOR, "/v1/lookups", lookup("population.resident", json!({"id_number": person}), "minimum-living-allowance"), 200),
-        step("Enterprises, point to point", "Counted where the register lives, not copied.", OPERATOR, "/v1/queries", json!({"sql": by_place, "purpose": "enterprise-registration-check"}), 200),
-        step("A look-up of one enterprise", "By social credit code, with the source's own key.", OPERATOR, "/v1/lookups", json!({"resource": ENTERPRISE, "keys": [{"uscc": uscc}], "purpose": "enterprise-registration-check"}), 200),
-        step("Another purpose is refused", "The rule and where to apply are named.", OPERATOR, "/v1/queries", other_purpose, 403),
-        step("An item that is not granted is not found", "Like one that does not exist.", OPERATOR, "/v1/queries", ask("SELECT residence_address FROM population.resident LIMIT $1", json!([1])), 404),
-        step("A suspended grant", "Human resources' grant was suspended by public security.", "human-resources.operator", "/v1/queries", suspended, 403),
-        step("The reviewer reads the record", "Every call above is there, the refused ones too; this reading will be as well.", REVIEWER, "/v1/queries", record, 200),
+        step(
+            "A permitted query",
+            "Names and birth dates are masked, only people of the department's province exist for it.",
+            OPERATOR,
+            "/v1/queries",
+            ask(people, json!(["10"])),
+            200,
+        ),
+        step(
+            "A look-up of one person",
+            "By ID number, which is used and never echoed.",
+            OPERATOR,
+            "/v1/lookups",
+            lookup("population.resident", json!({"id_number": person}), "minimum-living-allowance"),
+            200,
+        ),
+        step(
+            "Enterprises, point to point",
+            "Counted where the register lives, not copied.",
+            OPERATOR,
+            "/v1/queries",
+            json!({"sql": by_place, "purpose": "enterprise-registration-check"}),
+            200,
+        ),
+        step(
+            "A look-up of one enterprise",
+            "By social credit code, with the source's own key.",
+            OPERATOR,
+            "/v1/lookups",
+            json!({"resource": ENTERPRISE, "keys": [{"uscc": uscc}], "purpose": "enterprise-registration-check"}),
+            200,
+        ),
+        step(
+            "Another purpose is refused",
+            "The rule and where to apply are named.",
+            OPERATOR,
+            "/v1/queries",
+            other_purpose,
+            403,
+        ),
+        step(
+            "An item that is not granted is not found",
+            "Like one that does not exist.",
+            OPERATOR,
+            "/v1/queries",
+            ask("SELECT residence_address FROM population.resident LIMIT $1", json!([1])),
+            404,
+        ),
+        step(
+            "A suspended grant",
+            "Human resources' grant was suspended by public security.",
+            "human-resources.operator",
+            "/v1/queries",
+            suspended,
+            403,
+        ),
+        step(
+            "The reviewer reads the record",
+            "Every call above is there, the refused ones too; this reading will be as well.",
+            REVIEWER,
+            "/v1/queries",
+            record,
+            200,
+        ),
     ])
 }
 
-fn step(name: &'static str, says: &'static str, account: &'static str, path: &str, body: Value, status: u16) -> Step {
+fn step(
+    name: &'static str,
+    says: &'static str,
+    account: &'static str,
+    path: &str,
+    body: Value,
+    status: u16,
+) -> Step {
     let headers = BTreeMap::from([("content-type", "application/json".to_owned())]);
     Step { name, method: "POST", path: path.to_owned(), account, headers, body: Some(body), status, says }
 }
@@ -119,22 +188,59 @@ async fn seed(client: &Client<'_>) -> anyhow::Result<()> {
         plain("residence_code"), plain("marital_status"), plain("record_flag"),
     ]);
     let province = json!({"compare": {"item": "residence_code", "op": "like_prefix", "value": "33"}});
-    let residents = terms(json!(["query", "lookup"]), json!(["id_number"]), resident.clone(), Some(province), "minimum-living-allowance", "《社会救助暂行办法》");
+    let residents = terms(
+        json!(["query", "lookup"]),
+        json!(["id_number"]),
+        resident.clone(),
+        Some(province),
+        "minimum-living-allowance",
+        "《社会救助暂行办法》",
+    );
     let jobs = terms(json!(["query"]), json!([]), resident, None, "employment-support", "《就业促进法》");
     let register = client.enterprise_items().await?.iter().map(|item| plain(item)).collect();
-    let enterprises = terms(json!(["query", "lookup"]), json!(["uscc"]), register, None, "enterprise-registration-check", "《企业信息公示暂行条例》");
-    let penalty = json!([plain("document_number"), plain("kind"), plain("fine"), plain("decided_on"), plain("authority")]);
-    let penalties = terms(json!(["query", "lookup"]), json!(["subject"]), penalty, None, "minimum-living-allowance", "《社会救助暂行办法》");
+    let enterprises = terms(
+        json!(["query", "lookup"]),
+        json!(["uscc"]),
+        register,
+        None,
+        "enterprise-registration-check",
+        "《企业信息公示暂行条例》",
+    );
+    let penalty = json!([
+        plain("document_number"),
+        plain("kind"),
+        plain("fine"),
+        plain("decided_on"),
+        plain("authority")
+    ]);
+    let penalties = terms(
+        json!(["query", "lookup"]),
+        json!(["subject"]),
+        penalty,
+        None,
+        "minimum-living-allowance",
+        "《社会救助暂行办法》",
+    );
     client.granted("population.resident", "civil-affairs", "public-security", "seed-1", residents).await?;
-    let suspended = client.granted("population.resident", "human-resources", "public-security", "seed-2", jobs).await?;
+    let suspended =
+        client.granted("population.resident", "human-resources", "public-security", "seed-2", jobs).await?;
     client.granted(ENTERPRISE, "civil-affairs", "market-regulation", "seed-3", enterprises).await?;
     client.granted("credit.penalty", "civil-affairs", "credit-office", "seed-4", penalties).await?;
     let path = format!("/v1/grants/{suspended}/suspend");
-    client.act("public-security.sharing-head", &path, "seed-5", json!({"reason": "usage record not filed"})).await?;
+    client
+        .act("public-security.sharing-head", &path, "seed-5", json!({"reason": "usage record not filed"}))
+        .await?;
     Ok(())
 }
 
-fn terms(operations: Value, input: Value, output: Value, scope: Option<Value>, purpose: &str, basis: &str) -> Value {
+fn terms(
+    operations: Value,
+    input: Value,
+    output: Value,
+    scope: Option<Value>,
+    purpose: &str,
+    basis: &str,
+) -> Value {
     let mut terms = json!({
         "operations": operations, "input": input, "output": output, "purpose": purpose, "basis": basis,
         "standing": ["operator"], "systems": [super::fill::SYSTEM],
@@ -151,7 +257,8 @@ impl Client<'_> {
     async fn call(&self, step: &Step) -> anyhow::Result<Said> {
         let token = self.tokens.get(step.account).context("no such token")?;
         let method = reqwest::Method::from_bytes(step.method.as_bytes())?;
-        let mut request = self.http.request(method, format!("{}{}", self.base_url, step.path)).bearer_auth(token);
+        let mut request =
+            self.http.request(method, format!("{}{}", self.base_url, step.path)).bearer_auth(token);
         for (name, value) in &step.headers {
             request = request.header(*name, value);
         }
@@ -175,7 +282,14 @@ impl Client<'_> {
     }
 
     /// Application by the applicant's head, grant by the provider's: the id of the grant.
-    async fn granted(&self, resource: &str, applicant: &str, provider: &str, key: &str, terms: Value) -> anyhow::Result<String> {
+    async fn granted(
+        &self,
+        resource: &str,
+        applicant: &str,
+        provider: &str,
+        key: &str,
+        terms: Value,
+    ) -> anyhow::Result<String> {
         let head = |department: &str| match department {
             "civil-affairs" => "civil-affairs.sharing-head",
             "human-resources" => "human-resources.sharing-head",
@@ -184,14 +298,24 @@ impl Client<'_> {
             _ => "credit-office.sharing-head",
         };
         let body = json!({"resource": resource, "terms": terms});
-        let application = self.act(head(applicant), "/v1/applications", &format!("{key}-apply"), body).await?;
+        let application =
+            self.act(head(applicant), "/v1/applications", &format!("{key}-apply"), body).await?;
         let body = json!({"application": application["id"]});
         let grant = self.act(head(provider), "/v1/grants", &format!("{key}-grant"), body).await?;
         Ok(grant["id"].as_str().context("a grant without an id")?.to_owned())
     }
 
     async fn get(&self, account: &'static str, path: String) -> anyhow::Result<Said> {
-        let step = Step { name: "", method: "GET", path, account, headers: BTreeMap::new(), body: None, status: 200, says: "" };
+        let step = Step {
+            name: "",
+            method: "GET",
+            path,
+            account,
+            headers: BTreeMap::new(),
+            body: None,
+            status: 200,
+            says: "",
+        };
         let said = self.call(&step).await?;
         ensure!(said.status == 200, "`{}` gave {}", step.path, said.status);
         Ok(said)
@@ -225,8 +349,10 @@ fn someone(file: &Path) -> anyhow::Result<String> {
     for batch in builder.with_projection(mask).build()? {
         let batch = batch?;
         let column = |name: &str| batch.column_by_name(name).with_context(|| format!("no column `{name}`"));
-        let (ids, codes) = (column("id_number")?.as_string::<i32>(), column("residence_code")?.as_string::<i32>());
-        let found = ids.iter().zip(codes.iter()).find(|(_, code)| code.is_some_and(|code| code.starts_with("33")));
+        let (ids, codes) =
+            (column("id_number")?.as_string::<i32>(), column("residence_code")?.as_string::<i32>());
+        let found =
+            ids.iter().zip(codes.iter()).find(|(_, code)| code.is_some_and(|code| code.starts_with("33")));
         if let Some((Some(id), _)) = found {
             return Ok(id.to_owned());
         }
@@ -248,7 +374,12 @@ async fn check_offline(
     std::fs::write(&answer_file, answer)?;
     let key = std::fs::read_to_string(verifier_key)?;
     println!("\nOffline: the receipt of step 1 against the answer's bytes, then the whole record.");
-    println!("   tongqu receipt verify {} --key {} --answer {}", receipt_file.display(), verifier_key.display(), answer_file.display());
+    println!(
+        "   tongqu receipt verify {} --key {} --answer {}",
+        receipt_file.display(),
+        verifier_key.display(),
+        answer_file.display()
+    );
     println!("   → {}", verify_receipt(&said.bytes, key.trim(), Some(answer))?);
     let mut changed = answer.to_vec();
     if let Some(byte) = changed.last_mut() {

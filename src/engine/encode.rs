@@ -9,8 +9,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{
-    DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, SchemaRef, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, SchemaRef, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
 };
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::ipc::writer::StreamWriter;
@@ -142,7 +142,9 @@ impl<'a> Cells<'a> {
             other if other.is_integer() => Self::Integer(array),
             DataType::Float32 | DataType::Float64 => Self::Float(array),
             DataType::Binary => Self::Binary(array),
-            DataType::Timestamp(..) => Self::Timestamp(array, ArrayFormatter::try_new(array.as_ref(), &OPTIONS)?),
+            DataType::Timestamp(..) => {
+                Self::Timestamp(array, ArrayFormatter::try_new(array.as_ref(), &OPTIONS)?)
+            }
             _ => Self::Shown(array, ArrayFormatter::try_new(array.as_ref(), &OPTIONS)?),
         })
     }
@@ -173,8 +175,12 @@ impl<'a> Cells<'a> {
             }
             Self::Integer(array) => write_integer(integer_at(array, row), out),
             Self::Float(array) => write_float(float_at(array, row), out),
-            Self::Binary(array) => write_text(&BASE64_STANDARD.encode(array.as_binary::<i32>().value(row)), out),
-            Self::Timestamp(_, shown) | Self::Shown(_, shown) => write_text(&shown.value(row).try_to_string()?, out),
+            Self::Binary(array) => {
+                write_text(&BASE64_STANDARD.encode(array.as_binary::<i32>().value(row)), out)
+            }
+            Self::Timestamp(_, shown) | Self::Shown(_, shown) => {
+                write_text(&shown.value(row).try_to_string()?, out)
+            }
         }
         Ok(())
     }
@@ -266,7 +272,8 @@ mod tests {
         check(Arc::new(BooleanArray::from(vec![true, false])), "[true, false]");
         check(Arc::new(Date32Array::from(vec![0])), r#"["1970-01-01"]"#);
         check(Arc::new(BinaryArray::from(vec![b"ab".as_slice()])), r#"["YWI="]"#);
-        let decimal = Decimal128Array::from(vec![12_345_678]).with_precision_and_scale(38, 4).expect("decimal");
+        let decimal =
+            Decimal128Array::from(vec![12_345_678]).with_precision_and_scale(38, 4).expect("decimal");
         check(Arc::new(decimal), r#"["1234.5678"]"#);
         check(
             Arc::new(TimestampMicrosecondArray::from(vec![1_500_000]).with_timezone("UTC")),

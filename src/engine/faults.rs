@@ -79,7 +79,9 @@ pub(super) fn barrier(fault: BarrierFault) -> Error {
 
 fn stopped(stop: Stop) -> Error {
     match stop {
-        Stop::Revoked | Stop::Expired => Error::Conflict("the grant changed while the answer was made".to_owned()),
+        Stop::Revoked | Stop::Expired => {
+            Error::Conflict("the grant changed while the answer was made".to_owned())
+        }
         Stop::Deadline => Error::Deadline,
         Stop::Closing => Error::Overloaded,
     }
@@ -105,10 +107,12 @@ fn kind(error: &DataFusionError) -> &'static str {
 /// A source that cannot be opened or read: the caller learns that, the log which resource and why.
 pub(super) fn source(name: &ResourceName, cause: &SourceError) -> Error {
     match cause {
-        SourceError::NotIndexed { .. } => {
-            Error::SourceUnavailable("the source is too large to look up without an index; its provider must convert it to Parquet")
+        SourceError::NotIndexed { .. } => Error::SourceUnavailable(
+            "the source is too large to look up without an index; its provider must convert it to Parquet",
+        ),
+        SourceError::TooManyRows { rows_max, .. } => {
+            Error::TooManyRows { max: *rows_max as u64, unit: "rows" }
         }
-        SourceError::TooManyRows { rows_max, .. } => Error::TooManyRows { max: *rows_max as u64, unit: "rows" },
         SourceError::NotKey(_) => Error::NotFound,
         SourceError::Deadline => Error::Deadline,
         SourceError::Changed => {

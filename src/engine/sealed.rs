@@ -62,8 +62,14 @@ impl Sealed {
     }
 
     /// Encodes until the answer is whole or larger than what is held.
-    pub async fn encode(mut self, format: Format, receipt: &str, ceilings: Ceilings) -> Result<SealedBody, Error> {
-        let (mut encoder, head) = Encoder::start(format, &self.schema).map_err(|_cause| Error::ExpressionFailed)?;
+    pub async fn encode(
+        mut self,
+        format: Format,
+        receipt: &str,
+        ceilings: Ceilings,
+    ) -> Result<SealedBody, Error> {
+        let (mut encoder, head) =
+            Encoder::start(format, &self.schema).map_err(|_cause| Error::ExpressionFailed)?;
         let mut body = SealedBody {
             receipt: receipt.to_owned(),
             ceilings,
@@ -102,7 +108,10 @@ pub struct SealedBody {
 
 impl std::fmt::Debug for SealedBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SealedBody").field("rows", &self.rows).field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("SealedBody")
+            .field("rows", &self.rows)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -138,11 +147,7 @@ impl SealedBody {
 
     /// The bytes of an answer that streams, against the durable entry of its intent.
     pub fn stream(self, recorded: &Recorded) -> Result<Chunks, Error> {
-        if recorded.receipt() == self.receipt {
-            Ok(Chunks(self))
-        } else {
-            Err(Error::RecordUnavailable)
-        }
+        if recorded.receipt() == self.receipt { Ok(Chunks(self)) } else { Err(Error::RecordUnavailable) }
     }
 
     fn add(&mut self, encoder: &mut Encoder, batch: &RecordBatch) -> Result<(), Error> {

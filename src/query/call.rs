@@ -1,7 +1,7 @@
 //! What a caller sends: statement or keys, purpose, case, and who stands behind the call.
 
-use policies::ask::Standing;
 use datafusion::common::ScalarValue;
+use policies::ask::Standing;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -161,9 +161,12 @@ pub(super) fn keys(call: &LookupCall, count_max: usize) -> Result<AskedKeys, Err
             continue;
         }
         match key.get(&item) {
-            Some(Value::String(text)) if (1..=KEY_BYTES_MAX).contains(&text.len()) => values.push(text.clone()),
+            Some(Value::String(text)) if (1..=KEY_BYTES_MAX).contains(&text.len()) => {
+                values.push(text.clone())
+            }
             Some(Value::Number(number)) if number.is_i64() => values.push(number.to_string()),
-            _ => faults.add(format!("/keys/{index}"), format!("send the key as text of 1 to {KEY_BYTES_MAX} bytes")),
+            _ => faults
+                .add(format!("/keys/{index}"), format!("send the key as text of 1 to {KEY_BYTES_MAX} bytes")),
         }
     }
     Ok(faults.or(AskedKeys { item, values })?)

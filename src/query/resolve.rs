@@ -100,7 +100,8 @@ async fn named_grants_exist(
     for named in about.grants {
         let mut known = false;
         for name in names {
-            let grants = hub.store.grants(caller.department(), name).await.map_err(|cause| unreadable(&cause))?;
+            let grants =
+                hub.store.grants(caller.department(), name).await.map_err(|cause| unreadable(&cause))?;
             known |= grants.iter().any(|stored| stored.grant.id.0 == *named);
         }
         if !known {
@@ -159,7 +160,10 @@ async fn check_standing(hub: &Hub, caller: &Caller, standing: Option<&Standing>)
     if sound {
         Ok(())
     } else {
-        Err(Error::invalid("/operator", "name the account of an operator of your department; people name their own"))
+        Err(Error::invalid(
+            "/operator",
+            "name the account of an operator of your department; people name their own",
+        ))
     }
 }
 

@@ -25,7 +25,11 @@ pub struct Application {
 }
 
 impl Application {
-    pub(super) async fn write(&self, connection: &mut SqliteConnection, revision: i64) -> Result<(), StoreError> {
+    pub(super) async fn write(
+        &self,
+        connection: &mut SqliteConnection,
+        revision: i64,
+    ) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO application (id, resource, applicant_department, applicant_account, provider, terms,
                signed_us, text_sha256, revision)
@@ -61,7 +65,11 @@ impl Application {
 
 impl Store {
     /// An application, when the asking department is its applicant or its provider.
-    pub async fn application(&self, id: &str, department: &DepartmentId) -> Result<Option<Application>, StoreError> {
+    pub async fn application(
+        &self,
+        id: &str,
+        department: &DepartmentId,
+    ) -> Result<Option<Application>, StoreError> {
         let row = sqlx::query(
             "SELECT * FROM application
              WHERE id = $1 AND (applicant_department = $2 OR provider = $2) AND revision <= $3",

@@ -16,8 +16,20 @@ pub enum Write {
     Account(Account),
     Resource(Published),
     Application(Application),
-    Grant { grant: Grant, suspended_by_authority: bool, signed_by: String, signed_us: i64, text_sha256: String },
-    Idempotency { account: String, key: String, call_sha256: String, status: u16, answer: String },
+    Grant {
+        grant: Grant,
+        suspended_by_authority: bool,
+        signed_by: String,
+        signed_us: i64,
+        text_sha256: String,
+    },
+    Idempotency {
+        account: String,
+        key: String,
+        call_sha256: String,
+        status: u16,
+        answer: String,
+    },
 }
 
 /// An answer already given for an idempotency key.
@@ -95,7 +107,10 @@ impl Store {
     async fn settle(&self, connection: &mut SqliteConnection, revision: i64) -> Result<(), StoreError> {
         // The entry is durable, so the change counts whatever happens to this mark: `recover` sets it again.
         self.advance(revision);
-        sqlx::query("UPDATE outbox SET recorded = 1 WHERE revision = $1").bind(revision).execute(connection).await?;
+        sqlx::query("UPDATE outbox SET recorded = 1 WHERE revision = $1")
+            .bind(revision)
+            .execute(connection)
+            .await?;
         Ok(())
     }
 
@@ -123,7 +138,9 @@ impl Store {
 }
 
 async fn newest_revision(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
-    let row = sqlx::query("SELECT COALESCE(MAX(revision), 0) AS revision FROM outbox").fetch_one(connection).await?;
+    let row = sqlx::query("SELECT COALESCE(MAX(revision), 0) AS revision FROM outbox")
+        .fetch_one(connection)
+        .await?;
     Ok(row.try_get("revision")?)
 }
 

@@ -30,7 +30,11 @@ pub(super) struct GrantRow<'a> {
 }
 
 impl GrantRow<'_> {
-    pub(super) async fn write(&self, connection: &mut SqliteConnection, revision: i64) -> Result<(), StoreError> {
+    pub(super) async fn write(
+        &self,
+        connection: &mut SqliteConnection,
+        revision: i64,
+    ) -> Result<(), StoreError> {
         let grant = self.grant;
         sqlx::query(
             "INSERT INTO grant_version (id, version, application, resource, grantee, provider, state,
@@ -53,7 +57,9 @@ impl GrantRow<'_> {
         .execute(connection)
         .await
         .map(drop)
-        .map_err(taken("the grant was changed, or the application answered, meanwhile; read it and try again"))
+        .map_err(taken(
+            "the grant was changed, or the application answered, meanwhile; read it and try again",
+        ))
     }
 }
 

@@ -61,10 +61,14 @@ impl Organisation {
         let mut faults = catalog::Faults::default();
         for (index, department) in self.department.iter().enumerate() {
             if self.department.iter().take(index).any(|other| other.id == department.id) {
-                faults.add(format!("/department/{index}/id"), format!("`{}` is declared twice", department.id));
+                faults
+                    .add(format!("/department/{index}/id"), format!("`{}` is declared twice", department.id));
             }
             if catalog::identifier::check_uscc(&department.uscc).is_err() {
-                faults.add(format!("/department/{index}/uscc"), "no valid GB 32100 code; check its check character");
+                faults.add(
+                    format!("/department/{index}/uscc"),
+                    "no valid GB 32100 code; check its check character",
+                );
             }
         }
         for (index, account) in self.account.iter().enumerate() {
@@ -75,7 +79,10 @@ impl Organisation {
 
     fn account_faults(&self, index: usize, account: &Account, faults: &mut catalog::Faults) {
         if account.kind == AccountKind::Hub {
-            faults.add(format!("/account/{index}/kind"), "`hub` is no account to declare; use `person` or `system`");
+            faults.add(
+                format!("/account/{index}/kind"),
+                "`hub` is no account to declare; use `person` or `system`",
+            );
         }
         if account.posts.is_empty() {
             faults.add(format!("/account/{index}/posts"), "name at least one post");
@@ -102,7 +109,11 @@ impl Organisation {
 }
 
 impl Department {
-    pub(super) async fn write(&self, connection: &mut SqliteConnection, revision: i64) -> Result<(), StoreError> {
+    pub(super) async fn write(
+        &self,
+        connection: &mut SqliteConnection,
+        revision: i64,
+    ) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO department (id, body, revision) VALUES ($1, $2, $3)
              ON CONFLICT (id) DO UPDATE SET body = excluded.body, revision = excluded.revision",
@@ -117,7 +128,11 @@ impl Department {
 }
 
 impl Account {
-    pub(super) async fn write(&self, connection: &mut SqliteConnection, revision: i64) -> Result<(), StoreError> {
+    pub(super) async fn write(
+        &self,
+        connection: &mut SqliteConnection,
+        revision: i64,
+    ) -> Result<(), StoreError> {
         let kind = if self.kind == AccountKind::System { "system" } else { "person" };
         sqlx::query(
             "INSERT INTO account (id, kind, issuer, subject, body, revision) VALUES ($1, $2, $3, $4, $5, $6)
@@ -160,12 +175,13 @@ impl Store {
         if let Some(known) = self.accounts.get(&key, revision) {
             return Ok(known);
         }
-        let row = sqlx::query("SELECT body FROM account WHERE issuer = $1 AND subject = $2 AND revision <= $3")
-            .bind(issuer)
-            .bind(subject)
-            .bind(revision)
-            .fetch_optional(&self.read)
-            .await?;
+        let row =
+            sqlx::query("SELECT body FROM account WHERE issuer = $1 AND subject = $2 AND revision <= $3")
+                .bind(issuer)
+                .bind(subject)
+                .bind(revision)
+                .fetch_optional(&self.read)
+                .await?;
         let found = row.as_ref().map(body).transpose()?.map(Arc::new);
         self.accounts.put(key, revision, found.clone());
         Ok(found)

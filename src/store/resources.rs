@@ -20,7 +20,11 @@ pub struct Published {
 }
 
 impl Published {
-    pub(super) async fn write(&self, connection: &mut SqliteConnection, revision: i64) -> Result<(), StoreError> {
+    pub(super) async fn write(
+        &self,
+        connection: &mut SqliteConnection,
+        revision: i64,
+    ) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO resource (id, name, version, provider, body, published_us, revision)
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -46,24 +50,26 @@ impl Store {
         if let Some(known) = self.resources.get(name.as_str(), revision) {
             return Ok(known);
         }
-        let row =
-            sqlx::query("SELECT body FROM resource WHERE name = $1 AND revision <= $2 ORDER BY version DESC LIMIT 1")
-                .bind(name.as_str())
-                .bind(revision)
-                .fetch_optional(&self.read)
-                .await?;
+        let row = sqlx::query(
+            "SELECT body FROM resource WHERE name = $1 AND revision <= $2 ORDER BY version DESC LIMIT 1",
+        )
+        .bind(name.as_str())
+        .bind(revision)
+        .fetch_optional(&self.read)
+        .await?;
         let found = row.as_ref().map(body).transpose()?.map(Arc::new);
         self.resources.put(name.0.clone(), revision, found.clone());
         Ok(found)
     }
 
     pub async fn resource_by_id(&self, id: &ResourceId) -> Result<Option<Published>, StoreError> {
-        let row =
-            sqlx::query("SELECT body FROM resource WHERE id = $1 AND revision <= $2 ORDER BY version DESC LIMIT 1")
-                .bind(id.as_str())
-                .bind(self.revision())
-                .fetch_optional(&self.read)
-                .await?;
+        let row = sqlx::query(
+            "SELECT body FROM resource WHERE id = $1 AND revision <= $2 ORDER BY version DESC LIMIT 1",
+        )
+        .bind(id.as_str())
+        .bind(self.revision())
+        .fetch_optional(&self.read)
+        .await?;
         row.as_ref().map(body).transpose()
     }
 
