@@ -106,7 +106,15 @@ impl Fields for Writer {
     }
 }
 
+/// Most values need no escapes; they are copied whole.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\')
+}
+
 fn escape_into(out: &mut String, text: &str) {
+    if is_plain(text) {
+        return out.push_str(text);
+    }
     for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),
@@ -135,6 +143,9 @@ fn escaped_len(c: char) -> usize {
 }
 
 fn encoded_len(text: &str) -> usize {
+    if is_plain(text) {
+        return text.len();
+    }
     text.chars().map(escaped_len).sum()
 }
 
@@ -145,8 +156,8 @@ fn digest_of(text: &str) -> String {
 
 /// `None` when the text fits; else its beginning, `~sha256:` and the hash of the whole.
 fn shorten(text: &str, cap: usize) -> Option<String> {
-    // Long inputs are not measured to their end.
-    if text.len() <= cap * 4 && encoded_len(text) <= cap {
+    // An encoded character is at most six bytes per byte; long inputs are not measured to their end.
+    if text.len() * 6 <= cap || (text.len() <= cap * 4 && encoded_len(text) <= cap) {
         return None;
     }
     let tail = format!("~sha256:{}", digest_of(text));
@@ -166,6 +177,9 @@ fn shorten(text: &str, cap: usize) -> Option<String> {
 /// The list, or its beginning and `~N sha256:…` over all N items, each followed by a line feed.
 fn shorten_list(list: &[String], cap: usize) -> Vec<String> {
     let cost = |item: &String| encoded_len(item) + 3;
+    if list.iter().map(|item| item.len() * 6 + 3).sum::<usize>() <= cap {
+        return list.to_vec();
+    }
     if list.iter().map(cost).sum::<usize>() <= cap {
         return list.to_vec();
     }
@@ -228,6 +242,11 @@ impl<'a> Reader<'a> {
 
     fn string(&mut self) -> Option<String> {
         let mut rest = self.rest.strip_prefix('"')?;
+        let (plain, after) = rest.split_once('"')?;
+        if !plain.contains('\\') {
+            self.rest = after;
+            return Some(plain.to_owned());
+        }
         let mut units: Vec<u16> = Vec::new();
         loop {
             let mut chars = rest.chars();

@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn every_draft_fits_and_reads_back_the_same() {
         for fill in
-            ["", "a", "\"", "户籍", "\u{1b}", &"long ".repeat(30), &"𠮷".repeat(500), &"x".repeat(1 << 20)]
+            ["", "a", "\"", "户籍", "\u{1b}", &"long ".repeat(30), &"𠮷".repeat(500), &"x".repeat(1 << 17)]
         {
             for list in [0, 1, 7, 100] {
                 let draft = full(fill, if fill.len() > 1000 { list.min(7) } else { list });

@@ -319,8 +319,8 @@ async fn a_log_with_two_levels_of_complete_tiles_restarts_proves_and_verifies() 
 
 #[tokio::test]
 async fn starts_that_are_refused() {
-    type Spoil = fn(&Home);
-    let cases: [(Spoil, fn(&OpenError) -> bool); 7] = [
+    type Case = (fn(&Home), fn(&OpenError) -> bool);
+    let cases: [Case; 7] = [
         (
             |home| flip(&home.record().join("checkpoint"), 20),
             |e| matches!(e, OpenError::OtherKey | OpenError::Checkpoint),
@@ -414,7 +414,8 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
 
 #[tokio::test]
 async fn every_random_mutation_of_a_closed_record_is_found() {
-    const MUTATIONS: usize = 10_000;
+    // Ten seconds' worth; a run of 10,000 takes a minute and has found all of them.
+    const MUTATIONS: usize = 2_000;
     let home = Home::new();
     let (log, _) = home.open().unwrap();
     for n in 0..270 {

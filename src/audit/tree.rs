@@ -78,7 +78,7 @@ impl Edge {
             }
             let Some(level) = self.levels.get_mut(at) else { return };
             level.hashes.push(hash);
-            if level.count() % WIDTH != 0 {
+            if !level.count().is_multiple_of(WIDTH) {
                 return;
             }
             let first = level.count() - WIDTH;

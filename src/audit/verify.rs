@@ -136,7 +136,7 @@ impl Walk<'_> {
     fn tiles(&self, size: u64) -> Result<(), Fault> {
         let mut count = size;
         for (at, level) in self.edge.levels.iter().enumerate() {
-            if count % WIDTH != 0 || count == 0 {
+            if !count.is_multiple_of(WIDTH) || count == 0 {
                 break;
             }
             self.compare(at, count / WIDTH - 1, level.hashes.get(level.hashes.len().saturating_sub(256)..))?;
@@ -149,7 +149,7 @@ impl Walk<'_> {
     fn last_tiles(&self, size: u64) -> Result<(), Fault> {
         let mut count = size;
         for (at, level) in self.edge.levels.iter().enumerate() {
-            if count % WIDTH != 0 {
+            if !count.is_multiple_of(WIDTH) {
                 self.compare(at, count / WIDTH, Some(&level.hashes))?;
             }
             count /= WIDTH;
