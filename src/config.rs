@@ -99,7 +99,6 @@ pub struct LimitsConfig {
     /// How long a call may wait for its turn.
     pub queue_age_ms: u64,
     pub keys_per_lookup_max: usize,
-    pub params_max: usize,
     pub list_max: usize,
 }
 
@@ -170,7 +169,6 @@ impl Default for LimitsConfig {
             lookups_at_once: 64,
             queue_age_ms: 2_000,
             keys_per_lookup_max: 1_000,
-            params_max: 1_000,
             list_max: 200,
         }
     }
@@ -282,6 +280,11 @@ impl Config {
     }
 }
 
+/// What the log shows: `TONGQU_LOG`, by default `info`.
+pub fn log_filter() -> String {
+    std::env::var("TONGQU_LOG").unwrap_or_else(|_unset| "info,sqlx=warn".to_owned())
+}
+
 /// A record on tmpfs is gone with the power.
 fn on_memory_disk(directory: &Path) -> Option<String> {
     const TMPFS_MAGIC: i64 = 0x0102_1994;
@@ -300,7 +303,7 @@ fn readable_by_others(keys: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(keys) else { return Vec::new() };
     entries
         .flatten()
-        .filter(|entry| entry.path().extension().is_none_or(|extension| extension != "pub"))
+        .filter(|entry| entry.path().extension().is_none_or(|extension| extension != "vkey"))
         .filter_map(|entry| {
             let mode = entry.metadata().ok()?.permissions().mode();
             (mode & 0o077 != 0)

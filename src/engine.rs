@@ -84,6 +84,16 @@ impl Engine {
         Ok(runtime.spawn(work).abort_handle())
     }
 
+    /// The gate: one statement, checked on the engine's own threads, whose stacks fit its deepest permitted form.
+    pub async fn check(&self, sql: String) -> Result<CheckedStatement, Error> {
+        let gate = self.gate.clone();
+        let (done, checked) = tokio::sync::oneshot::channel();
+        self.spawn(async move {
+            let _gone = done.send(policies::statement::check(&sql, &gate));
+        })?;
+        checked.await.map_err(|_crashed| Error::TooMuchMemory)?.map_err(statement_fault)
+    }
+
     /// Plans a statement and starts it; the sealed rows arrive as they are made.
     ///
     /// Dropping the rows cancels the work. `deadline` covers planning and the first rows; the stream's own
@@ -209,7 +219,7 @@ pub async fn lookup(
     Ok(Sealed::ready(rows.schema(), vec![rows]))
 }
 
-pub use faults::statement as statement_fault;
+pub use faults::{statement as statement_fault, stopped};
 
 /// The governed table a session sees.
 fn governed(table: &Table) -> Arc<dyn TableProvider> {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use catalog::ResourceName;
-use policies::statement::{self, Relation};
+use policies::statement::Relation;
 use policies::{Caller, Operation, Permit};
 use tokio_util::sync::CancellationToken;
 
@@ -150,14 +150,7 @@ impl Line {
         let hub = self.hub.clone();
         self.note(caller, &call.about());
         self.side = serde_json::to_vec(&serde_json::json!({"sql": call.sql, "params": call.params})).ok();
-        if call.params.len() > hub.config.limits.params_max {
-            return Err(Error::invalid(
-                "/params",
-                format!("at most {} parameters", hub.config.limits.params_max),
-            ));
-        }
-        let checked =
-            statement::check(&call.sql, &hub.config.gate).map_err(crate::engine::statement_fault)?;
+        let checked = hub.engine.check(call.sql.clone()).await?;
         self.draft.shape = checked.shape().to_owned();
         if checked.parameters() != call.params.len() {
             return Err(Error::invalid(
@@ -233,7 +226,7 @@ impl Line {
             name: resource.name.clone(),
             sight: one.permit.sight().clone(),
             source,
-            check: resolve::check(&self.hub, &one.permit),
+            check: resolve::check(&self.hub, &one.permit, self.deadline_us),
         })
     }
 

@@ -50,3 +50,27 @@ pub async fn tile(hub: &Hub, caller: &Caller, path: &str) -> Result<Vec<u8>, Err
     }
     Ok(bytes)
 }
+
+/// `GET /v1/audit/side/{index}`: the sealed detail of an entry, opened for a reviewer; recorded before it leaves.
+pub async fn side(hub: &Hub, caller: &Caller, index: &str) -> Result<Value, Error> {
+    if !caller.has(Role::Reviewer) {
+        return Err(Error::NotFound);
+    }
+    let index: u64 = index.parse().map_err(|_unreadable| Error::NotFound)?;
+    let opened = hub.log.side(index).map_err(|cause| {
+        tracing::error!(%cause, "a sealed detail cannot be opened");
+        Error::RecordUnavailable
+    })?;
+    let detail: Value =
+        opened.and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or(Error::NotFound)?;
+    let draft = Draft {
+        operation: "open_side".to_owned(),
+        shape: format!("entry {index}"),
+        status: Some(200),
+        code: "ok".to_owned(),
+        rules: hub.law.version().to_owned(),
+        ..drafted(Kind::Call, caller)
+    };
+    hub.log.append(draft, None).await.map_err(|_cause| Error::RecordUnavailable)?;
+    Ok(detail)
+}

@@ -71,10 +71,9 @@ impl Metrics {
     }
 }
 
-/// Log lines to standard error; `TONGQU_LOG` filters them (default `info`).
-pub fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TONGQU_LOG")
-        .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("info,sqlx=warn"));
+/// Log lines to standard error, as the filter says.
+pub fn log_to_stderr(filter: &str) {
+    let filter = tracing_subscriber::EnvFilter::new(filter);
     // A second initialisation (tests) changes nothing.
     let _set = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }

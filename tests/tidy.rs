@@ -35,9 +35,19 @@ fn code(text: &str) -> String {
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
+/// Test code: the test folders, and modules that are declared under `#[cfg(test)]`.
 fn is_test(path: &Path) -> bool {
     let name = path.to_string_lossy();
-    name.contains("tests") || name.starts_with("benches") || name.contains("fixture")
+    if name.starts_with("tests") || name.contains("/tests") || name.starts_with("benches") {
+        return true;
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let parents = [folder.with_extension("rs"), folder.join("lib.rs"), folder.join("main.rs")];
+    parents.iter().any(|parent| {
+        let text = std::fs::read_to_string(root().join(parent)).unwrap_or_default();
+        text.contains(&format!("#[cfg(test)]\nmod {stem};"))
+    })
 }
 
 #[test]

@@ -275,6 +275,10 @@ async fn one(
     json(read.await, StatusCode::OK)
 }
 
+pub async fn side(State(hub): SharedHub, peer: Peer, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    one(&hub, peer, &headers, id, supervise::side).await
+}
+
 pub async fn checkpoint(State(hub): SharedHub, peer: Peer, headers: HeaderMap) -> Response {
     let read = async {
         enter(&hub, peer.0, &headers).await?;

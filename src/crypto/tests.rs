@@ -1,3 +1,5 @@
+//! The key ring: files, modes, digests, sealing.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use serde::Serialize;
@@ -60,8 +61,9 @@ pub async fn tell(
     for (index, step) in steps.iter().enumerate() {
         println!("\n{}. {}\n   {}", index + 1, step.name, step.says);
         println!("   {}", curl(base_url, directory, step));
+        let start = Instant::now();
         let said = client.call(step).await?;
-        println!("   → {} {}", said.status, shortened(&said.bytes));
+        println!("   → {} in {} ms {}", said.status, start.elapsed().as_millis(), shortened(&said.bytes));
         ensure!(
             said.status == step.status,
             "step `{}` gave {} instead of {}",
@@ -78,28 +80,44 @@ pub async fn tell(
     check_offline(&client, directory, verifier_key, &receipt, &answer).await
 }
 
-/// The steps in order.
+/// The steps in order: what is permitted, what is not, and the reviewer.
 async fn steps(client: &Client<'_>, person: &str) -> anyhow::Result<Vec<Step>> {
-    let uscc = client.first_cell("SELECT max(uscc) AS uscc FROM legal_entity.enterprise", "uscc").await?;
-    let grouping = match client.has_item("province").await? {
-        true => "province",
-        false => "substr(region_code, 1, 2)",
-    };
+    let sql = "SELECT max(uscc) AS uscc FROM legal_entity.enterprise WHERE uscc LIKE '91%'";
+    let uscc = client.first_cell(sql, "uscc").await?;
+    let grouping = if client.has_item("province").await? { "province" } else { "substr(region_code, 1, 2)" };
+    let mut steps = permitted(person, &uscc, grouping);
+    steps.extend(refused());
+    let record = "SELECT index, account, operation, status, code, reasons FROM system.audit \
+                  WHERE kind = 'call' ORDER BY index DESC LIMIT 6";
+    steps.push(step(
+        "The reviewer reads the record",
+        "Every call above is there, the refused ones too; this reading will be as well.",
+        REVIEWER,
+        "/v1/queries",
+        json!({"sql": record, "purpose": "audit"}),
+        200,
+    ));
+    Ok(steps)
+}
+
+fn permitted(person: &str, uscc: &str, grouping: &str) -> Vec<Step> {
+    let people = "SELECT name, birth_date, residence_code FROM population.resident \
+                  WHERE marital_status = $1 ORDER BY residence_code, name LIMIT 3";
     let by_place = format!(
         "SELECT {grouping} AS place, count(*) AS enterprises FROM {ENTERPRISE} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 5"
     );
-    let people = "SELECT name, birth_date, residence_code FROM population.resident WHERE marital_status = $1 ORDER BY residence_code, name LIMIT 3";
-    let lookup = |resource: &str, key: Value, purpose: &str| json!({"resource": resource, "keys": [key], "purpose": purpose, "case": "2026-0001", "operator": OPERATOR});
-    let suspended = json!({
-        "sql": "SELECT count(*) AS n FROM population.resident", "purpose": "employment-support",
-        "case": "2026-0002", "operator": "human-resources.operator",
+    let resident = json!({
+        "resource": "population.resident", "keys": [{"id_number": person}],
+        "purpose": "minimum-living-allowance", "case": "2026-0001", "operator": OPERATOR,
     });
-    let record = json!({"sql": "SELECT index, account, operation, status, code, reasons FROM system.audit WHERE kind = 'call' ORDER BY index DESC LIMIT 6", "purpose": "audit"});
-    let other_purpose = json!({"sql": "SELECT name FROM population.resident LIMIT 1", "purpose": "credit-review", "case": "2026-0001", "operator": OPERATOR});
-    Ok(vec![
+    let register = json!({"sql": by_place, "purpose": "enterprise-registration-check"});
+    let enterprise = json!({
+        "resource": ENTERPRISE, "keys": [{"uscc": uscc}], "purpose": "enterprise-registration-check",
+    });
+    vec![
         step(
             "A permitted query",
-            "Names and birth dates are masked, only people of the department's province exist for it.",
+            "Names and birth dates are masked; only people of the department's province exist for it.",
             OPERATOR,
             "/v1/queries",
             ask(people, json!(["10"])),
@@ -110,7 +128,7 @@ async fn steps(client: &Client<'_>, person: &str) -> anyhow::Result<Vec<Step>> {
             "By ID number, which is used and never echoed.",
             OPERATOR,
             "/v1/lookups",
-            lookup("population.resident", json!({"id_number": person}), "minimum-living-allowance"),
+            resident,
             200,
         ),
         step(
@@ -118,17 +136,31 @@ async fn steps(client: &Client<'_>, person: &str) -> anyhow::Result<Vec<Step>> {
             "Counted where the register lives, not copied.",
             OPERATOR,
             "/v1/queries",
-            json!({"sql": by_place, "purpose": "enterprise-registration-check"}),
+            register,
             200,
         ),
         step(
             "A look-up of one enterprise",
-            "By social credit code, with the source's own key.",
+            "By social credit code.",
             OPERATOR,
             "/v1/lookups",
-            json!({"resource": ENTERPRISE, "keys": [{"uscc": uscc}], "purpose": "enterprise-registration-check"}),
+            enterprise,
             200,
         ),
+    ]
+}
+
+fn refused() -> Vec<Step> {
+    let other_purpose = json!({
+        "sql": "SELECT name FROM population.resident LIMIT 1", "purpose": "credit-review",
+        "case": "2026-0001", "operator": OPERATOR,
+    });
+    let suspended = json!({
+        "sql": "SELECT count(*) AS n FROM population.resident", "purpose": "employment-support",
+        "case": "2026-0002", "operator": "human-resources.operator",
+    });
+    let hidden = ask("SELECT residence_address FROM population.resident LIMIT $1", json!([1]));
+    vec![
         step(
             "Another purpose is refused",
             "The rule and where to apply are named.",
@@ -142,7 +174,7 @@ async fn steps(client: &Client<'_>, person: &str) -> anyhow::Result<Vec<Step>> {
             "Like one that does not exist.",
             OPERATOR,
             "/v1/queries",
-            ask("SELECT residence_address FROM population.resident LIMIT $1", json!([1])),
+            hidden,
             404,
         ),
         step(
@@ -153,15 +185,7 @@ async fn steps(client: &Client<'_>, person: &str) -> anyhow::Result<Vec<Step>> {
             suspended,
             403,
         ),
-        step(
-            "The reviewer reads the record",
-            "Every call above is there, the refused ones too; this reading will be as well.",
-            REVIEWER,
-            "/v1/queries",
-            record,
-            200,
-        ),
-    ])
+    ]
 }
 
 fn step(

@@ -77,7 +77,7 @@ pub(super) fn barrier(fault: BarrierFault) -> Error {
     }
 }
 
-fn stopped(stop: Stop) -> Error {
+pub fn stopped(stop: Stop) -> Error {
     match stop {
         Stop::Revoked | Stop::Expired => {
             Error::Conflict("the grant changed while the answer was made".to_owned())

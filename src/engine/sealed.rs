@@ -88,9 +88,6 @@ impl Sealed {
             }
         }
         body.end(encoder)?;
-        if body.waiting.len() > ceilings.held_bytes_max {
-            return Err(Error::TooManyRows { max: ceilings.held_bytes_max as u64, unit: "bytes" });
-        }
         Ok(body)
     }
 }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use policies::Permit;
 use tokio::sync::mpsc;
 
+use super::resolve::still_permitted;
 use super::{Failure, Line};
 use crate::audit::{AppendError, Draft, Kind};
 use crate::engine::encode::Format;
@@ -50,9 +52,13 @@ async fn refused(hub: &Hub, mut draft: Draft, side: Option<Vec<u8>>, error: Erro
 }
 
 async fn held(line: Line, body: SealedBody) -> Result<Answer, Failure> {
-    let Line { hub, mut draft, side, format, permits, remaining, .. } = line;
+    let Line { hub, mut draft, side, format, permits, remaining, deadline_us, .. } = line;
     let mut taken = Taken { hub: hub.clone(), limits: row_limits(&permits), rows: 0 };
     if let Err(error) = taken.add(body.rows()) {
+        return Err(refused(&hub, draft, side, error).await);
+    }
+    if let Err(error) = still_permitted(&hub, &permits, deadline_us) {
+        taken.give_back();
         return Err(refused(&hub, draft, side, error).await);
     }
     complete(&hub, &mut draft, &body);
@@ -73,7 +79,7 @@ async fn held(line: Line, body: SealedBody) -> Result<Answer, Failure> {
 }
 
 async fn stream(line: Line, body: SealedBody) -> Result<Answer, Failure> {
-    let Line { hub, mut draft, side, format, permits, remaining, .. } = line;
+    let Line { hub, mut draft, side, format, permits, remaining, deadline_us, .. } = line;
     let mut taken = Taken { hub: hub.clone(), limits: row_limits(&permits), rows: 0 };
     if let Err(error) = taken.add(body.rows()) {
         return Err(refused(&hub, draft, side, error).await);
@@ -94,53 +100,78 @@ async fn stream(line: Line, body: SealedBody) -> Result<Answer, Failure> {
     let idle = Duration::from_millis(hub.config.engine.idle_timeout_ms);
     draft.kind = Kind::Closed;
     draft.opened_index = Some(opened.index());
-    hub.work.clone().spawn(run(hub, chunks, draft, taken, sender, idle));
+    let flow = Flow { hub: hub.clone(), permits, deadline_us, taken, sender, idle };
+    hub.work.spawn(flow.run(chunks, draft));
     Ok(Answer { receipt, format, remaining, body: Body::Stream(receiver) })
 }
 
-/// Sends chunks while the client takes them, then records the outcome and sends the last chunk.
-async fn run(
+/// How often a waiting stream looks whether it may go on.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A stream on its way to its client.
+struct Flow {
     hub: Arc<Hub>,
-    mut chunks: Chunks,
-    mut draft: Draft,
-    mut taken: Taken,
+    permits: Vec<Arc<Permit>>,
+    deadline_us: i64,
+    taken: Taken,
     sender: mpsc::Sender<Result<Vec<u8>, Error>>,
     idle: Duration,
-) {
-    let ended = loop {
-        let chunk = match chunks.next().await {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(error),
+}
+
+impl Flow {
+    /// Sends chunks while it may, then records the outcome and sends the last chunk.
+    async fn run(mut self, mut chunks: Chunks, mut draft: Draft) {
+        let ended = self.send_all(&mut chunks).await;
+        let rows = chunks.body().rows();
+        let ended = ended.and_then(|()| self.taken.add(rows));
+        complete(&self.hub, &mut draft, chunks.body());
+        if let Err(error) = &ended {
+            outcome(&mut draft, error);
+        }
+        let operation = draft.operation.clone();
+        let closed = self.hub.log.append(draft, None).await;
+        let last = match (ended, closed) {
+            (Ok(()), Ok(closed)) => {
+                self.hub.metrics.released(&operation, rows);
+                chunks.last(&closed)
+            }
+            (Err(error), Ok(_closed)) => Err(error),
+            (_, Err(cause)) => Err(unrecorded(&cause)),
         };
-        if let Err(error) = taken.add(chunks.body().rows()) {
-            break Err(error);
-        }
-        match tokio::time::timeout(idle, sender.send(Ok(chunk))).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_gone)) => break Err(Error::Cancelled),
-            Err(_idle) => break Err(Error::Deadline),
-        }
-    };
-    let rows = chunks.body().rows();
-    let ended = ended.and_then(|()| taken.add(rows));
-    complete(&hub, &mut draft, chunks.body());
-    if let Err(error) = &ended {
-        outcome(&mut draft, error);
+        let _sent = tokio::time::timeout(self.idle, self.sender.send(last)).await;
     }
-    let operation = draft.operation.clone();
-    let closed = hub.log.append(draft, None).await;
-    match (ended, closed) {
-        (Ok(()), Ok(closed)) => {
-            hub.metrics.released(&operation, rows);
-            let last = chunks.last(&closed);
-            let _sent = tokio::time::timeout(idle, sender.send(last)).await;
+
+    async fn send_all(&mut self, chunks: &mut Chunks) -> Result<(), Error> {
+        loop {
+            let chunk = self.while_permitted(self.deadline(), chunks.next()).await??;
+            let Some(chunk) = chunk else { return Ok(()) };
+            self.taken.add(chunks.body().rows())?;
+            let sent = self.while_permitted(self.idle, self.sender.send(Ok(chunk))).await?;
+            sent.map_err(|_gone| Error::Cancelled)?;
         }
-        (Err(error), Ok(_closed)) => {
-            let _sent = tokio::time::timeout(idle, sender.send(Err(error))).await;
-        }
-        (_, Err(cause)) => {
-            let _sent = tokio::time::timeout(idle, sender.send(Err(unrecorded(&cause)))).await;
+    }
+
+    fn deadline(&self) -> Duration {
+        let left_us = self.deadline_us.saturating_sub(self.hub.clock.now_us());
+        Duration::from_micros(u64::try_from(left_us).unwrap_or(0))
+    }
+
+    /// Waits for something, but not beyond the permits: they are looked at before, and twice a second meanwhile.
+    async fn while_permitted<T>(
+        &self,
+        patience: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Error> {
+        let late = tokio::time::Instant::now() + patience;
+        let mut look = tokio::time::interval(LOOK);
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                _now = look.tick() => still_permitted(&self.hub, &self.permits, self.deadline_us)?,
+                done = &mut work => return Ok(done),
+                () = tokio::time::sleep_until(late) => return Err(Error::Deadline),
+            }
         }
     }
 }
@@ -175,7 +206,7 @@ fn unsealable(error: Error) -> Failure {
 }
 
 /// `(grant, rows a day)` of every permit of the call.
-fn row_limits(permits: &[Arc<policies::Permit>]) -> Vec<(String, u64)> {
+fn row_limits(permits: &[Arc<Permit>]) -> Vec<(String, u64)> {
     permits
         .iter()
         .filter_map(|permit| permit.grant().map(|(id, _)| (id.0.clone(), permit.rows_per_day_max())))

@@ -184,21 +184,32 @@ pub(super) fn projection(sight: &Sight, items: Option<&[String]>) -> Result<Vec<
     Ok(positions)
 }
 
-/// What a running answer looks at before every batch: time, revocation, the hub's stop.
-pub(super) fn check(hub: &Arc<Hub>, permit: &Arc<Permit>) -> Check {
+/// What a running statement looks at before every batch: time, revocation, the hub's stop.
+pub(super) fn check(hub: &Arc<Hub>, permit: &Arc<Permit>, deadline_us: i64) -> Check {
     let (hub, permit) = (hub.clone(), permit.clone());
-    Arc::new(move || {
-        if hub.closing.is_cancelled() {
-            return Err(Stop::Closing);
-        }
-        if hub.clock.now_us() >= permit.valid_until() {
-            return Err(Stop::Expired);
-        }
-        match permit.grant() {
-            Some((grant, version)) if hub.stops.stopped(grant, *version) => Err(Stop::Revoked),
-            _ => Ok(()),
-        }
-    })
+    Arc::new(move || stopped(&hub, &permit, deadline_us))
+}
+
+fn stopped(hub: &Hub, permit: &Permit, deadline_us: i64) -> Result<(), Stop> {
+    let now_us = hub.clock.now_us();
+    if hub.closing.is_cancelled() {
+        return Err(Stop::Closing);
+    }
+    if now_us >= deadline_us {
+        return Err(Stop::Deadline);
+    }
+    if now_us >= permit.valid_until() {
+        return Err(Stop::Expired);
+    }
+    match permit.grant() {
+        Some((grant, version)) if hub.stops.stopped(grant, *version) => Err(Stop::Revoked),
+        _ => Ok(()),
+    }
+}
+
+/// The same look once more before rows leave: what the barrier let through may have waited in a sort.
+pub(super) fn still_permitted(hub: &Hub, permits: &[Arc<Permit>], deadline_us: i64) -> Result<(), Error> {
+    permits.iter().try_for_each(|permit| stopped(hub, permit, deadline_us).map_err(crate::engine::stopped))
 }
 
 fn unreadable(cause: &StoreError) -> Error {

@@ -1,3 +1,5 @@
+//! The barrier against careless, talkative and stopped sources.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{AsArray, RecordBatch};

@@ -1,3 +1,5 @@
+//! Every mask on every type, extremes included.
+
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StringArray};

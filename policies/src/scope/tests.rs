@@ -1,3 +1,5 @@
+//! Scopes: every fault, three-valued judgement, unset attributes.
+
 use serde_json::{Value as Json, json};
 
 use super::literal::successor;

@@ -1,3 +1,5 @@
+//! What a sight lets through: no hidden bytes, null slots zero, cell ceiling.
+
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, Int64Array, StringArray};

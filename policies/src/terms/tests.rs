@@ -1,3 +1,5 @@
+//! Terms: every fault when a grant is made, and narrowing.
+
 use serde_json::{Value, json};
 
 use super::*;
