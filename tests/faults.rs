@@ -1,1 +1,9 @@
-//! In the making.
+//! What goes wrong, done to the real binary: kills, damage, a second hub, doubtful set-ups, a full disk.
+
+mod command;
+mod crash;
+mod damage;
+mod independent;
+mod ledger;
+mod process;
+mod space;
