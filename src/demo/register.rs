@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::BufRead;
 use std::path::Path;
 
 use anyhow::Context;
+use arrow::csv::reader::Format;
 use catalog::{Binding, Classification, FileFormat, Item, ItemType, Resource};
 
 use super::Options;
@@ -22,6 +22,13 @@ const KNOWN: [(&str, &[&str]); 8] = [
     ("business_scope", &["business_scope", "经营范围"]),
     ("address", &["address", "注册地址", "住所"]),
     ("registered_capital", &["registered_capital"]),
+];
+
+/// Columns that registers have beside the library's items, and the item each becomes.
+const BESIDE: [(&str, &[&str]); 3] = [
+    ("province", &["所在省份", "省份"]),
+    ("city", &["地区", "城市"]),
+    ("capital", &["注册资金", "注册资本"]),
 ];
 
 /// The entries to load at start.
@@ -92,19 +99,22 @@ fn mapped(entry: &Resource, file: &Path, place: &str, given: &[String]) -> anyho
         columns.join(", ")
     );
     for column in columns.into_iter().filter(|column| !used.contains(column)) {
-        if catalog::ids::is_name(&column) && items.iter().all(|item| item.name != column) {
-            items.push(other(column));
+        let known = BESIDE.iter().find(|(_, names)| names.contains(&column.as_str()));
+        let name = known.map_or(column.clone(), |(name, _)| (*name).to_owned());
+        if catalog::ids::is_name(&name) && items.iter().all(|item| item.name != name) {
+            items.push(other(name, column));
         }
     }
     Ok(Resource { items, binding: Binding::Files { format, path: place.to_owned() }, ..entry.clone() })
 }
 
-fn other(column: String) -> Item {
+/// A text item over a column that the library does not know.
+fn other(name: String, column: String) -> Item {
     Item {
         title: column.clone(),
-        name: column,
+        name,
         item_type: ItemType::Text,
-        column: None,
+        column: Some(column),
         key: false,
         classification: Classification::General,
         class: None,
@@ -121,10 +131,12 @@ fn columns(file: &Path, format: FileFormat) -> anyhow::Result<Vec<String>> {
             Ok(reader.schema().fields().iter().map(|field| field.name().clone()).collect())
         }
         FileFormat::Csv => {
-            let mut line = String::new();
-            std::io::BufReader::new(open()?).read_line(&mut line)?;
-            let line = line.trim_start_matches('\u{feff}').trim_end();
-            Ok(line.split(',').map(|name| name.trim().trim_matches('"').to_owned()).collect())
+            let format = Format::default().with_header(true);
+            let (schema, _rows) = format
+                .infer_schema(open()?, Some(0))
+                .with_context(|| format!("`{}` has no readable header", file.display()))?;
+            let names = schema.fields().iter().map(|field| field.name().trim_start_matches('\u{feff}'));
+            Ok(names.map(str::to_owned).collect())
         }
     }
 }

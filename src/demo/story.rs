@@ -84,7 +84,7 @@ pub async fn tell(
 async fn steps(client: &Client<'_>, person: &str) -> anyhow::Result<Vec<Step>> {
     let sql = "SELECT max(uscc) AS uscc FROM legal_entity.enterprise WHERE uscc LIKE '91%'";
     let uscc = client.first_cell(sql, "uscc").await?;
-    let grouping = if client.has_item("province").await? { "province" } else { "substr(region_code, 1, 2)" };
+    let grouping = if client.has_item("province").await? { "province" } else { "substr(uscc, 3, 2)" };
     let mut steps = permitted(person, &uscc, grouping);
     steps.extend(refused());
     let record = "SELECT index, account, operation, status, code, reasons FROM system.audit \

@@ -5,9 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
-use datafusion::common::Result as PlanResult;
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
@@ -15,11 +12,10 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionState;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
-use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::prelude::SessionConfig;
 use policies::functions::{Functions, registry};
 
+use super::yielding::YieldingJoins;
 use super::{Table, governed};
 use crate::config::EngineConfig;
 use crate::error::Error;
@@ -104,34 +100,4 @@ fn session_config(config: &EngineConfig) -> SessionConfig {
     options.sql_parser.support_varchar_with_length = false;
     options.execution.time_zone = Some("+00:00".to_owned());
     session
-}
-
-/// Joins make more rows than they read, so the leaves' own yields do not bound the time between two yields;
-/// this gives every join its share of the budget, so that a cancelled cross join ends.
-#[derive(Debug)]
-struct YieldingJoins;
-
-impl PhysicalOptimizerRule for YieldingJoins {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _config: &ConfigOptions,
-    ) -> PlanResult<Arc<dyn ExecutionPlan>> {
-        let wrapped = plan.transform_up(|node| {
-            Ok(if node.name().contains("Join") {
-                Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)
-            } else {
-                Transformed::no(node)
-            })
-        })?;
-        Ok(wrapped.data)
-    }
-
-    fn name(&self) -> &str {
-        "yielding_joins"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
 }

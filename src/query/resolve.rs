@@ -143,7 +143,7 @@ async fn decide(hub: &Hub, caller: &Caller, about: &About<'_>, ask: &Ask<'_>) ->
     }
 }
 
-/// A person answers for their own calls; a system names an operator of its department.
+/// A person answers for their own calls; a system names a human operator of its department, never a system.
 async fn check_standing(hub: &Hub, caller: &Caller, standing: Option<&Standing>) -> Result<(), Error> {
     let Some(Standing::Operator(operator)) = standing else { return Ok(()) };
     let sound = if caller.kind() == AccountKind::Person {
@@ -154,7 +154,7 @@ async fn check_standing(hub: &Hub, caller: &Caller, standing: Option<&Standing>)
             let post = |post: &crate::store::organisation::Post| {
                 post.department == *caller.department() && post.role == Role::Operator
             };
-            !account.disabled && account.posts.iter().any(post)
+            !account.disabled && account.kind == AccountKind::Person && account.posts.iter().any(post)
         })
     };
     if sound {
