@@ -56,6 +56,9 @@ use self::writer::{Command, Pending};
 use crate::clock::{Clock, SECOND_US};
 use crate::crypto::{Keys, hex, sha256};
 
+/// Plain bytes of one side object: the largest statement with parameters, or list of keys, that can be answered.
+pub const SIDE_BYTES_MAX: usize = 128 << 10;
+
 /// Ceilings and rhythms of the log.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -80,7 +83,7 @@ impl Default for Limits {
         Self {
             queue_max: 1024,
             batch_max: 256,
-            side_bytes_max: 64 << 10,
+            side_bytes_max: SIDE_BYTES_MAX,
             unpublished_bytes_max: 64 << 20,
             publish_every: Duration::from_secs(1),
             probe_every: Duration::from_millis(500),

@@ -32,6 +32,9 @@ use resolve::{Decided, decide_all};
 /// Name of the record as a resource.
 pub const RECORD: &str = "system.audit";
 
+/// What stays on record of a call that is too large to be kept whole.
+const BEGIN_CHARS: usize = 4_096;
+
 /// What is asked: one SQL statement, or rows by declared key.
 #[derive(Debug)]
 pub enum Asked {
@@ -149,9 +152,10 @@ impl Line {
     async fn statement(&mut self, caller: &Caller, call: QueryCall) -> Result<SealedBody, Error> {
         let hub = self.hub.clone();
         self.note(caller, &call.about());
-        self.side = serde_json::to_vec(&serde_json::json!({"sql": call.sql, "params": call.params})).ok();
+        let kept = self.keep_aside(&serde_json::json!({"sql": call.sql, "params": call.params}));
         let checked = hub.engine.check(call.sql.clone()).await?;
         self.draft.shape = checked.shape().to_owned();
+        kept?;
         if checked.parameters() != call.params.len() {
             return Err(Error::invalid(
                 "/params",
@@ -181,8 +185,9 @@ impl Line {
         let hub = self.hub.clone();
         self.note(caller, &call.about());
         let asked = call::keys(&call, hub.config.limits.keys_per_lookup_max)?;
-        self.note_subjects(&asked.values);
-        self.draft.shape = format!("{} keys of {}", asked.values.len(), asked.item);
+        self.note_subjects(&asked.values)?;
+        let item = call::code_or_digest(&asked.item, &hub.keys);
+        self.draft.shape = format!("{} keys of {item}", asked.values.len());
         let name = ResourceName(call.resource.clone());
         let decided = decide_all(self, caller, &call.about(), std::slice::from_ref(&name)).await?;
         let one = decided.first().ok_or(Error::NotFound)?;
@@ -233,24 +238,46 @@ impl Line {
     /// What the caller says about the call, as the record keeps it: persons and cases as keyed digests.
     fn note(&mut self, caller: &Caller, about: &call::About<'_>) {
         let draft = &mut self.draft;
-        about.purpose.clone_into(&mut draft.purpose);
+        // Anything can be sent as a purpose; only a code of the list may stand in clear.
+        draft.purpose = match self.hub.purposes.get(about.purpose) {
+            Some(purpose) => purpose.code.clone(),
+            None => self.hub.keys.digest(about.purpose),
+        };
         if let Some(case) = about.case {
             draft.case = self.hub.keys.digest(case);
         }
         draft.standing = about.standing_text(&self.hub.keys);
-        draft.channel = about.channel.unwrap_or_default().to_owned();
+        draft.channel =
+            about.channel.map(|channel| call::code_or_digest(channel, &self.hub.keys)).unwrap_or_default();
         if draft.account.is_empty() {
             caller.account().clone_into(&mut draft.account);
         }
     }
 
     /// Up to eight subjects stand in the entry as digests; the whole list is sealed beside it.
-    fn note_subjects(&mut self, values: &[String]) {
+    fn note_subjects(&mut self, values: &[String]) -> Result<(), Error> {
         self.draft.subjects =
             values.iter().take(crate::audit::SUBJECTS_MAX).map(|value| self.hub.keys.digest(value)).collect();
         if values.len() > crate::audit::SUBJECTS_MAX {
-            self.side = serde_json::to_vec(&serde_json::json!({ "keys": values })).ok();
+            self.keep_aside(&serde_json::json!({ "keys": values }))?;
         }
+        Ok(())
+    }
+
+    /// Keeps what was asked for the entry's sealed side. What does not fit there whole must not run, or padding would
+    /// hide what was asked; of the refused call the beginning stays, with size and SHA-256 of the whole.
+    fn keep_aside(&mut self, asked: &serde_json::Value) -> Result<(), Error> {
+        let whole = asked.to_string();
+        let max = crate::audit::SIDE_BYTES_MAX;
+        if whole.len() <= max {
+            self.side = Some(whole.into_bytes());
+            return Ok(());
+        }
+        let begin: String = whole.chars().take(BEGIN_CHARS).collect();
+        let sha256 = crate::crypto::hex(&crate::crypto::sha256(&[whole.as_bytes()]));
+        let part = serde_json::json!({"begin": begin, "bytes": whole.len(), "sha256": sha256});
+        self.side = Some(part.to_string().into_bytes());
+        Err(Error::TooLarge { what: "statement or list of keys with its parameters", max })
     }
 }
 

@@ -111,14 +111,30 @@ impl About<'_> {
         }
     }
 
-    /// As the record keeps it: staff are accounts, a terminal may name a person and is digested.
+    /// As the record keeps it: staff are accounts, a terminal may name a person and is digested, and so is an account
+    /// or a rule that does not look like one.
     pub(super) fn standing_text(&self, keys: &Keys) -> String {
         match (self.operator, self.terminal, self.rule) {
-            (Some(operator), _, _) => format!("operator:{operator}"),
+            (Some(operator), _, _) => format!("operator:{}", code_or_digest(operator, keys)),
             (_, Some(terminal), _) => format!("terminal:{}", keys.digest(terminal)),
-            (_, _, Some(rule)) => format!("rule:{rule}"),
+            (_, _, Some(rule)) => format!("rule:{}", code_or_digest(rule, keys)),
             _ => String::new(),
         }
+    }
+}
+
+/// A text that a caller may choose freely stands in clear only when it looks like a code: letters first, no more digits
+/// than a code has. What else is sent, an ID number or a name, is told by its digest.
+pub(super) fn code_or_digest(text: &str, keys: &Keys) -> String {
+    const CODE_BYTES_MAX: usize = 64;
+    const DIGITS_MAX: usize = 5;
+    let letters = text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.chars().all(|char| char.is_ascii_alphanumeric() || matches!(char, '.' | '-' | '_'));
+    let digits = text.chars().filter(char::is_ascii_digit).count();
+    if letters && digits <= DIGITS_MAX && text.len() <= CODE_BYTES_MAX {
+        text.to_owned()
+    } else {
+        keys.digest(text)
     }
 }
 
