@@ -60,9 +60,11 @@ pub fn clean(seen: &[(String, Vec<u8>)]) {
         // Bytes that are no text become `\u{fffd}`; a needle is text, so it stays as it is.
         let text = String::from_utf8_lossy(bytes);
         for needle in SECRETS.iter().chain([&CANARY]) {
-            if let Some(at) = text.find(needle) {
-                let around: String = text[at..].chars().take(120).collect();
-                found.push(format!("`{needle}` in {name}: …{around}…"));
+            for (at, _) in text.match_indices(needle).take(20) {
+                let before: String = text[..at].chars().rev().take(60).collect();
+                let before: String = before.chars().rev().collect();
+                let after: String = text[at..].chars().take(60).collect();
+                found.push(format!("`{needle}` in {name}: …{before}{after}…"));
             }
         }
     }

@@ -71,8 +71,8 @@ const AFTERWARDS: &[Case<'static>] = &[
     ("A114f", "/* ; DROP TABLE x */ SELECT count(*) AS n FROM fix_.pay", NO_PARAMS, Rows(r#"[{"n":7}]"#)),
     // No table, no permit, nothing to see: a constant.
     ("A115t", "VALUES (1)", NO_PARAMS, Rows(r#"[{"column1":1}]"#)),
-    ("A114g", "", NO_PARAMS, Code("statement_not_allowed")),
-    ("A114h", " -- nothing", NO_PARAMS, Code("statement_not_allowed")),
+    ("A114g", "", NO_PARAMS, Code("invalid")),
+    ("A114h", " -- nothing", NO_PARAMS, Code("invalid")),
 ];
 
 const PARAMETERS: &[Case<'static>] = &[
