@@ -2,11 +2,12 @@
 //! between two yields.
 //!
 //! Every join's output takes its share of the task's budget; a nested-loop join, which may compare for long without
-//! putting out a row, reads its probe side in steps of [`STEP_ROWS`] and yields before each. With the 40,000 rows of
-//! a county on the other side a step is 2.6 million comparisons, well under 0.1 s.
+//! putting out a row, reads its probe side in steps and yields before each. A step grows while the join is quick with
+//! it and shrinks when it is not, so its time is bounded whatever stands on the other side.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::config::ConfigOptions;
@@ -22,8 +23,12 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::StreamExt;
 
-/// Probe rows between two yields of a nested-loop join.
-pub(super) const STEP_ROWS: usize = 64;
+/// Probe rows of the first step: 200,000 rows on the other side make 1.6 million comparisons.
+const STEP_ROWS: usize = 8;
+/// Probe rows of the largest step.
+const STEP_ROWS_MAX: usize = 8_192;
+/// Below it a step doubles, above four times of it a step halves.
+const STEP_TIME: Duration = Duration::from_millis(10);
 
 /// The rule that makes joins yield; the last of the physical optimizer.
 #[derive(Debug)]
@@ -108,19 +113,44 @@ impl ExecutionPlan for SmallSteps {
     fn execute(&self, partition: usize, task: Arc<TaskContext>) -> PlanResult<SendableRecordBatchStream> {
         let input = self.input.execute(partition, task)?;
         let schema = input.schema();
-        let steps = input.flat_map(|batch| match batch {
-            Ok(batch) => futures::stream::iter(slices(&batch).map(Ok).collect::<Vec<_>>()),
-            Err(cause) => futures::stream::iter(vec![Err(cause)]),
-        });
-        let steps = steps.then(async |step| {
-            tokio::task::yield_now().await;
-            step
-        });
+        let steps = futures::stream::try_unfold(Steps::new(input), Steps::next);
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, steps)))
     }
 }
 
-fn slices(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> + '_ {
-    let rows = batch.num_rows();
-    (0..rows).step_by(STEP_ROWS).map(move |start| batch.slice(start, STEP_ROWS.min(rows - start)))
+/// A probe side being read: what is left of its batch, and how large the next step is.
+struct Steps {
+    input: SendableRecordBatchStream,
+    left: Option<RecordBatch>,
+    rows: usize,
+    given: Option<Instant>,
+}
+
+impl Steps {
+    fn new(input: SendableRecordBatchStream) -> Self {
+        Self { input, left: None, rows: STEP_ROWS, given: None }
+    }
+
+    /// The join asks for the next step when it is done with the one before.
+    async fn next(mut self) -> PlanResult<Option<(RecordBatch, Self)>> {
+        match self.given.map(|given| given.elapsed()) {
+            Some(time) if time > STEP_TIME * 4 => self.rows = (self.rows / 2).max(1),
+            Some(time) if time < STEP_TIME => self.rows = (self.rows * 2).min(STEP_ROWS_MAX),
+            _ => {}
+        }
+        tokio::task::yield_now().await;
+        let batch = match self.left.take() {
+            Some(batch) => batch,
+            None => match self.input.next().await.transpose()? {
+                Some(batch) => batch,
+                None => return Ok(None),
+            },
+        };
+        let rows = self.rows.min(batch.num_rows());
+        if rows < batch.num_rows() {
+            self.left = Some(batch.slice(rows, batch.num_rows() - rows));
+        }
+        self.given = Some(Instant::now());
+        Ok(Some((batch.slice(0, rows), self)))
+    }
 }
