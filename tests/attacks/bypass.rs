@@ -29,12 +29,7 @@ const ROWS: &[Case<'static>] = &[
         Code("function_not_allowed"),
     ),
     ("A004", "SELECT id FROM fix_.pay WHERE CASE WHEN salary=200 THEN 1/0 ELSE 1 END=1", NO_PARAMS, Same),
-    (
-        "A005",
-        "SELECT id FROM fix_.pay WHERE id IN (1,2) AND CAST(name AS INT)=1",
-        NO_PARAMS,
-        Rows("[]"),
-    ),
+    ("A005", "SELECT id FROM fix_.pay WHERE id IN (1,2) AND CAST(name AS INT)=1", NO_PARAMS, Rows("[]")),
     ("A006", "SELECT salary FROM fix_.pay GROUP BY salary HAVING 1/(salary-200)>-10", NO_PARAMS, Same),
     ("A008", "SELECT DISTINCT 1/(salary-200) AS q FROM fix_.pay", NO_PARAMS, Same),
     (
@@ -43,12 +38,7 @@ const ROWS: &[Case<'static>] = &[
         NO_PARAMS,
         Same,
     ),
-    (
-        "A010",
-        "SELECT id FROM fix_.pay LEFT JOIN (SELECT 1 k) x ON CAST(name AS INT)=x.k",
-        NO_PARAMS,
-        Same,
-    ),
+    ("A010", "SELECT id FROM fix_.pay LEFT JOIN (SELECT 1 k) x ON CAST(name AS INT)=x.k", NO_PARAMS, Same),
     (
         "A011",
         "SELECT id FROM fix_.pay WHERE EXISTS (SELECT 1 FROM fix_.pay p2 WHERE p2.name LIKE 'CANARY%')",
@@ -64,12 +54,7 @@ const ROWS: &[Case<'static>] = &[
         Same,
     ),
     ("A016", "SELECT approx_distinct(salary) FROM fix_.pay", NO_PARAMS, Code("function_not_allowed")),
-    (
-        "A017",
-        "SELECT count(*) FILTER (WHERE dept='B') AS n FROM fix_.pay",
-        NO_PARAMS,
-        Rows(r#"[{"n":0}]"#),
-    ),
+    ("A017", "SELECT count(*) FILTER (WHERE dept='B') AS n FROM fix_.pay", NO_PARAMS, Rows(r#"[{"n":0}]"#)),
     ("A018", "SELECT * FROM fix_.pay LIMIT 2", NO_PARAMS, Count(2)),
     ("A018b", "SELECT id FROM fix_.pay LIMIT 100", NO_PARAMS, Count(7)),
     (
@@ -131,22 +116,22 @@ const COLUMNS: &[Case<'static>] = &[
 
 const MASKS: &[Case<'static>] = &[
     ("A037a", "SELECT id FROM fix_.population WHERE id_card LIKE '3101%'", NO_PARAMS, Rows("[]")),
-    ("A037b", "SELECT count(*) AS n FROM fix_.population WHERE id_card LIKE '*%'", NO_PARAMS, Rows(r#"[{"n":3}]"#)),
-    ("A038", "SELECT id FROM fix_.population WHERE id_card='310101199007130010'", NO_PARAMS, Rows("[]")),
     (
-        "A038p",
-        "SELECT id FROM fix_.population WHERE id_card=$1",
-        r#"["310101199007130010"]"#,
-        Rows("[]"),
-    ),
-    ("A039", "SELECT id FROM fix_.population WHERE substr(id_card,7,8)='19900713'", NO_PARAMS, Rows("[]")),
-    ("A040", "SELECT id_card FROM fix_.population GROUP BY id_card", NO_PARAMS, Rows(r#"[{"id_card":"***"}]"#)),
-    (
-        "A041",
-        "SELECT count(DISTINCT id_card) AS n FROM fix_.population",
+        "A037b",
+        "SELECT count(*) AS n FROM fix_.population WHERE id_card LIKE '*%'",
         NO_PARAMS,
-        Rows(r#"[{"n":1}]"#),
+        Rows(r#"[{"n":3}]"#),
     ),
+    ("A038", "SELECT id FROM fix_.population WHERE id_card='310101199007130010'", NO_PARAMS, Rows("[]")),
+    ("A038p", "SELECT id FROM fix_.population WHERE id_card=$1", r#"["310101199007130010"]"#, Rows("[]")),
+    ("A039", "SELECT id FROM fix_.population WHERE substr(id_card,7,8)='19900713'", NO_PARAMS, Rows("[]")),
+    (
+        "A040",
+        "SELECT id_card FROM fix_.population GROUP BY id_card",
+        NO_PARAMS,
+        Rows(r#"[{"id_card":"***"}]"#),
+    ),
+    ("A041", "SELECT count(DISTINCT id_card) AS n FROM fix_.population", NO_PARAMS, Rows(r#"[{"n":1}]"#)),
     ("A042", "SELECT id_card FROM fix_.population ORDER BY id_card LIMIT 1", NO_PARAMS, Ordered),
     (
         "A043",

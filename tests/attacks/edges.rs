@@ -36,7 +36,8 @@ async fn slow_senders_are_cut_off() {
     assert!(text.is_empty() || text.starts_with("HTTP/1.1 408"), "{text}");
     assert!(took < Duration::from_millis(HEADER_TIMEOUT_MS + 2_000), "{took:?}");
     // Two calls reached the door as callers; both are on record with what became of them.
-    let rows = range.hub.audit("SELECT code FROM system.audit WHERE kind = 'call' AND code = 'deadline'").await;
+    let rows =
+        range.hub.audit("SELECT code FROM system.audit WHERE kind = 'call' AND code = 'deadline'").await;
     assert_eq!(rows.len(), 2);
     range.alive().await.expect("alive");
     range.finish().await;
@@ -56,7 +57,14 @@ async fn large_and_packed_messages_are_refused() {
         ("no UTF-8", "x-a", "b", b"{\"sql\":\"\xff\xfe\"}".to_vec(), 422, "invalid"),
         ("nothing", "x-a", "b", Vec::new(), 422, "invalid"),
         ("deep JSON", "x-a", "b", "[".repeat(100_000).into_bytes(), 422, "invalid"),
-        ("members twice", "x-a", "b", b"{\"sql\":\"SELECT 1\",\"sql\":\"SELECT 2\",\"purpose\":\"x\"}".to_vec(), 422, "invalid"),
+        (
+            "members twice",
+            "x-a",
+            "b",
+            b"{\"sql\":\"SELECT 1\",\"sql\":\"SELECT 2\",\"purpose\":\"x\"}".to_vec(),
+            422,
+            "invalid",
+        ),
         ("no answer fits", "accept", "text/csv", sql.clone().into_bytes(), 406, "invalid"),
     ] {
         let call = range.hub.call("POST", ATTACKER, "/v1/queries").header("content-type", "application/json");
@@ -66,7 +74,9 @@ async fn large_and_packed_messages_are_refused() {
         assert!(said.receipt().is_some(), "{what} is on record");
         range.alive().await.expect("alive");
     }
-    for media in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "multipart/form-data"] {
+    for media in
+        ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "multipart/form-data"]
+    {
         let call = range.hub.call("POST", ATTACKER, "/v1/queries").header("content-type", media);
         let said = range.hub.send(call.body(sql.clone())).await;
         range.keep(media, ATTACKER, &said);
@@ -95,7 +105,8 @@ async fn heads_have_a_ceiling_and_broken_ones_end_the_connection() {
         "NONSENSE\r\n\r\n".to_owned(),
         "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\r\n\r\n".to_owned(),
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
-        "POST /v1/queries HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nabcdef".to_owned(),
+        "POST /v1/queries HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nabcdef"
+            .to_owned(),
         "POST /v1/queries HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n".to_owned(),
         "GET /livez HTTP/1.1\r\nhost: x\r\nx-nul: a\u{0}b\r\n\r\n".to_owned(),
     ] {
@@ -117,9 +128,12 @@ async fn heads_have_a_ceiling_and_broken_ones_end_the_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_call_says_of_itself_cannot_keep_it_off_the_record() {
     let range = range().await;
-    let good = json!({"sql": "SELECT id FROM copy.pay", "purpose": PURPOSE, "case": "c", "operator": ATTACKER});
+    let good =
+        json!({"sql": "SELECT id FROM copy.pay", "purpose": PURPOSE, "case": "c", "operator": ATTACKER});
     for member in ["purpose", "case", "operator", "channel", "sql", "terminal", "rule"] {
-        for text in ["x".repeat(3_000), "汉".repeat(60_000), "\u{0}".repeat(30_000), "310101199007130010".to_owned()] {
+        for text in
+            ["x".repeat(3_000), "汉".repeat(60_000), "\u{0}".repeat(30_000), "310101199007130010".to_owned()]
+        {
             let mut body = good.clone();
             if matches!(member, "terminal" | "rule") {
                 body["operator"] = Value::Null;
@@ -127,7 +141,11 @@ async fn what_a_call_says_of_itself_cannot_keep_it_off_the_record() {
             body[member] = json!(text);
             let said = range.post(member, ATTACKER, "/v1/queries", &body).await;
             let first: String = text.chars().take(20).collect();
-            assert!(said.receipt().is_some() && said.code() != "record_unavailable", "{member} {first}: {}", said.text());
+            assert!(
+                said.receipt().is_some() && said.code() != "record_unavailable",
+                "{member} {first}: {}",
+                said.text()
+            );
         }
     }
     for item in ["x".repeat(100_000), "310101199007130010".to_owned(), "\u{0}".repeat(5_000)] {

@@ -73,7 +73,8 @@ fn large() -> Vec<(&'static str, String, Want)> {
     };
     let list: Vec<String> = (0..200_000).map(|number| number.to_string()).collect();
     let joins: String = (0..60).map(|at| format!(" JOIN fix_.pay p{at} ON p{at}.id = p.id")).collect();
-    let subqueries = format!("{}SELECT id FROM fix_.pay{}", "SELECT id FROM (".repeat(200), ") q".repeat(200));
+    let subqueries =
+        format!("{}SELECT id FROM fix_.pay{}", "SELECT id FROM (".repeat(200), ") q".repeat(200));
     vec![
         ("A127a", doubling("||", 13), Code("too_much_memory")),
         ("A127b", doubling("concat", 13), Code("too_much_memory")),
@@ -133,12 +134,18 @@ async fn endless_work_ends_at_the_deadline() {
     let range = Range::open_with(|config| config.engine.deadline_ms = DEADLINE_MS).await;
     range.copy(&big(200_000)).await;
     for (id, sql) in [
-        ("A135", "SELECT count(*) AS n FROM copy.big a, copy.big b, copy.big c, copy.big d WHERE a.id+b.id+c.id+d.id=7"),
+        (
+            "A135",
+            "SELECT count(*) AS n FROM copy.big a, copy.big b, copy.big c, copy.big d WHERE a.id+b.id+c.id+d.id=7",
+        ),
         ("A135b", "SELECT a.id FROM copy.big a, copy.big b, copy.big c WHERE a.x+b.x+c.x = -1"),
         ("A136", "SELECT count(*) AS n FROM copy.big a JOIN copy.big b ON a.x<b.x"),
         ("A136b", "SELECT count(*) AS n FROM copy.big a LEFT JOIN copy.big b ON a.x*b.x = -1"),
         ("A136c", "SELECT id FROM copy.big a WHERE NOT EXISTS (SELECT 1 FROM copy.big b WHERE b.x*a.x = -1)"),
-        ("A130b", "SELECT max(length(s)) AS n FROM (SELECT string_agg(a.name,',') AS s FROM fixp.pay a, copy.big b, copy.big c GROUP BY a.id) q"),
+        (
+            "A130b",
+            "SELECT max(length(s)) AS n FROM (SELECT string_agg(a.name,',') AS s FROM fixp.pay a, copy.big b, copy.big c GROUP BY a.id) q",
+        ),
     ] {
         let (start, before, params) = (Instant::now(), engine_ticks(), json!([]));
         let (said, alive) = tokio::join!(range.query(id, sql, &params), range.alive());
@@ -186,7 +193,8 @@ async fn idle(range: &Range, id: &str, before: &BTreeMap<u64, u64>) {
     let memory = until(Duration::from_secs(1), || range.hub.hub.engine.memory_bytes() == 0).await;
     assert!(memory.is_ok(), "{id}: {} bytes are still held", range.hub.hub.engine.memory_bytes());
     let mut last = engine_ticks();
-    let used = |thread: &u64| last.get(thread).copied().unwrap_or(0) - before.get(thread).copied().unwrap_or(0);
+    let used =
+        |thread: &u64| last.get(thread).copied().unwrap_or(0) - before.get(thread).copied().unwrap_or(0);
     let mut busiest: Vec<u64> = last.keys().copied().filter(|thread| used(thread) > 0).collect();
     busiest.sort_by_key(|thread| std::cmp::Reverse(used(thread)));
     busiest.truncate(2);

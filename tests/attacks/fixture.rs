@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Date32Array, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    ArrayRef, Date32Array, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray,
+};
 use arrow::datatypes::{DataType, Field, Schema};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
@@ -88,8 +90,28 @@ fn pay() -> Table {
     let rows = json!([
         [1, "B", "CANARY-pay-1", 200, 0.0, "0.0000", "2020-01-01", 7770010000000001_i64, "CANARY-note-1"],
         [2, "B", "CANARY-pay-2", 250, -1.0, "-1.5000", "1900-01-01", 7770010000000002_i64, "CANARY-note-2"],
-        [3, "B", "CANARY-pay-3", 987123456789_i64, 1e300, "99999999999.0000", "2999-12-31", 7770010000000003_i64, "CANARY-note-3"],
-        [4, null, "CANARY-pay-4", -987123456789_i64, 4.5, "1.0000", null, 7770010000000004_i64, "CANARY-note-4"],
+        [
+            3,
+            "B",
+            "CANARY-pay-3",
+            987123456789_i64,
+            1e300,
+            "99999999999.0000",
+            "2999-12-31",
+            7770010000000003_i64,
+            "CANARY-note-3"
+        ],
+        [
+            4,
+            null,
+            "CANARY-pay-4",
+            -987123456789_i64,
+            4.5,
+            "1.0000",
+            null,
+            7770010000000004_i64,
+            "CANARY-note-4"
+        ],
         [5, "A", "1", 100, 1.5, "10.2500", "2021-03-01", 7770010000000005_i64, "CANARY-note-5"],
         [6, "A", "2", 150, 2.5, "20.5000", "2021-06-01", 7770010000000006_i64, "CANARY-note-6"],
         [7, "B", "CANARY-pay-7", 200, null, null, "2021-06-01", 7770010000000007_i64, "CANARY-note-7"],
@@ -145,7 +167,8 @@ fn legal_entity() -> Table {
 
 /// There, with rows, and granted to nobody who asks here.
 pub fn credit() -> Table {
-    let rows = json!([[1, "CANARY-credit-1", 987123456789_i64], [2, "CANARY-credit-2", 7770010000000001_i64]]);
+    let rows =
+        json!([[1, "CANARY-credit-1", 987123456789_i64], [2, "CANARY-credit-2", 7770010000000001_i64]]);
     Table {
         name: "credit",
         columns: vec![
@@ -181,7 +204,8 @@ impl Table {
             .map(|(item, _)| self.columns.iter().position(|(name, ..)| name == item).expect("an item"))
             .collect();
         let rows = self.rows.iter().filter(|row| (self.visible)(row)).map(|row| {
-            let masked = self.output.iter().zip(&shown).map(|((_, mask), at)| masked(&row[*at], mask.as_ref()));
+            let masked =
+                self.output.iter().zip(&shown).map(|((_, mask), at)| masked(&row[*at], mask.as_ref()));
             masked.collect()
         });
         Self {
@@ -246,8 +270,8 @@ impl Table {
                 Arc::new(days.collect::<Date32Array>())
             }
             "decimal" => {
-                let scaled =
-                    cells.map(|cell| Some(cell.as_str()?.replace('.', "").parse::<i128>().expect("a decimal")));
+                let scaled = cells
+                    .map(|cell| Some(cell.as_str()?.replace('.', "").parse::<i128>().expect("a decimal")));
                 let array = scaled.collect::<Decimal128Array>().with_precision_and_scale(38, 4);
                 Arc::new(array.expect("it fits"))
             }

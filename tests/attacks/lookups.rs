@@ -131,7 +131,9 @@ async fn no_keys(range: &Range, library: &str) {
             assert!(said.rows().is_empty(), "{library} {id}: {}", said.text());
         }
     }
-    let said = range.lookup("L: a masked item", library, "population", &json!([{"name": "张***"}]), &Value::Null).await;
+    let said = range
+        .lookup("L: a masked item", library, "population", &json!([{"name": "张***"}]), &Value::Null)
+        .await;
     assert_eq!(said.code(), "not_found", "{}", said.text());
 }
 

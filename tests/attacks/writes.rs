@@ -84,12 +84,7 @@ const PARAMETERS: &[Case<'static>] = &[
     ("A116f", "SELECT id FROM fix_.pay WHERE id = $1", "[[5]]", Code("invalid")),
     ("A116g", "SELECT id FROM fix_.pay WHERE id = $1", r#"[{"a":5}]"#, Code("invalid")),
     ("A116h", "SELECT id FROM fix_.pay WHERE name = $1", r#"["1' OR '1'='1"]"#, Rows("[]")),
-    (
-        "A116i",
-        "SELECT id FROM fix_.pay WHERE name = $1",
-        r#"["1'); DROP TABLE fix_.pay; --"]"#,
-        Rows("[]"),
-    ),
+    ("A116i", "SELECT id FROM fix_.pay WHERE name = $1", r#"["1'); DROP TABLE fix_.pay; --"]"#, Rows("[]")),
     ("A116j", "SELECT $999999 FROM fix_.pay", NO_PARAMS, Code("too_complex")),
     ("A116k", "SELECT $0 FROM fix_.pay", NO_PARAMS, Code("statement_not_allowed")),
     ("A116l", "SELECT ? FROM fix_.pay", NO_PARAMS, Code("statement_not_allowed")),
@@ -111,10 +106,8 @@ const PARAMETERS: &[Case<'static>] = &[
 async fn nothing_is_written_and_parameters_stay_data() {
     let range = Range::open().await;
     let before = files(&range);
-    let refused: Vec<Case<'_>> = STATEMENTS
-        .iter()
-        .map(|(id, sql)| (*id, *sql, NO_PARAMS, Code("statement_not_allowed")))
-        .collect();
+    let refused: Vec<Case<'_>> =
+        STATEMENTS.iter().map(|(id, sql)| (*id, *sql, NO_PARAMS, Code("statement_not_allowed"))).collect();
     range.check(&refused).await;
     no_connection_leaves(&range).await;
     range.check(AFTERWARDS).await;
