@@ -142,14 +142,99 @@ pub fn failed(cause: &StoreError) -> Error {
     }
 }
 
-/// Reads a JSON body strictly; the fault names the place, never the value.
+/// Reads a JSON body strictly: one object that names no member twice; the fault names the place, never the value.
 pub fn read_json<T: serde::de::DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
+    distinct_names(text)?;
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|cause| json_fault(&cause))?;
     deserializer
         .end()
         .map_err(|_cause| Error::invalid("", "one JSON value is expected; remove what follows it"))?;
-    Ok(value)
+    if text.trim_ascii_start().first() == Some(&b'{') {
+        Ok(value)
+    } else {
+        Err(Error::invalid("", "expected an object; see /openapi.json"))
+    }
+}
+
+/// A member named twice reads one way here and another way elsewhere, so it is a fault; other faults are left to the reader.
+fn distinct_names(text: &[u8]) -> Result<(), Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    match serde_path_to_error::deserialize::<_, Distinct>(&mut deserializer) {
+        Err(cause) if cause.inner().is_data() => Err(json_fault(&cause)),
+        _ => Ok(()),
+    }
+}
+
+const TWICE: &str = "named twice";
+
+/// Any JSON whose objects name no member twice.
+struct Distinct;
+
+impl<'de> serde::Deserialize<'de> for Distinct {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DistinctVisitor)
+    }
+}
+
+struct DistinctVisitor;
+
+impl<'de> serde::de::Visitor<'de> for DistinctVisitor {
+    type Value = Distinct;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Distinct, E> {
+        Ok(Distinct)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Distinct, E> {
+        Ok(Distinct)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Distinct, E> {
+        Ok(Distinct)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Distinct, E> {
+        Ok(Distinct)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Distinct, E> {
+        Ok(Distinct)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Distinct, E> {
+        Ok(Distinct)
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut entries: A) -> Result<Distinct, A::Error> {
+        while entries.next_element::<Distinct>()?.is_some() {}
+        Ok(Distinct)
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut members: A) -> Result<Distinct, A::Error> {
+        let mut names = std::collections::HashSet::new();
+        while let Some(name) = members.next_key::<String>()? {
+            if names.insert(name) {
+                members.next_value::<Distinct>()?;
+            } else {
+                members.next_value::<Twice>()?;
+            }
+        }
+        Ok(Distinct)
+    }
+}
+
+/// The value of a name that was there before: fails where it stands.
+struct Twice;
+
+impl<'de> serde::Deserialize<'de> for Twice {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom(TWICE))
+    }
 }
 
 /// Reads a JSON value strictly, as [`read_json`] does.
@@ -179,6 +264,9 @@ fn json_message(text: &str, cause: &serde_json::Error) -> String {
     let place = format!("line {}, column {}", cause.line(), cause.column());
     if cause.is_syntax() || cause.is_eof() {
         return format!("this is not JSON at {place}; see /openapi.json");
+    }
+    if text.starts_with(TWICE) {
+        return "this name is given twice; send it once".to_owned();
     }
     if let Some(field) = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
         return format!("`{field}` is missing");
@@ -221,5 +309,7 @@ mod tests {
         check(r#"{}"#, "", "`keys` is missing");
         check(r#"{"keys": ["#, "/keys", "not JSON");
         check(r#"{"keys": []} x"#, "", "one JSON value");
+        check(r#"{"keys": [], "ke\u0079s": [110101]}"#, "/keys", "twice");
+        check("[[]]", "", "expected an object");
     }
 }

@@ -42,6 +42,8 @@ pub async fn publish(
                 Some(tag) if tag != etag(before) => return Err(Error::PreconditionFailed),
                 Some(_) => {}
             }
+        } else if if_match.is_some() {
+            return Err(Error::PreconditionFailed);
         }
         if resource.mountable() {
             crate::engine::mount(&hub.sources, &resource).await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use policies::Operation;
@@ -11,7 +11,7 @@ use policies::decide::Act as LawAct;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::door::{Entered, Peer, answered, body, enter, failed, format, rate_headers};
+use super::door::{Entered, Named, Peer, answered, body, enter, failed, format, rate_headers};
 use crate::acts::{Act, read_json};
 use crate::engine::encode::Format;
 use crate::error::Error;
@@ -79,40 +79,22 @@ pub async fn grant(State(hub): SharedHub, peer: Peer, headers: HeaderMap, text: 
     act(hub, peer, &headers, text, "grant", String::new(), access::grant).await
 }
 
-pub async fn suspend(
-    hub: SharedHub,
-    peer: Peer,
-    id: Path<String>,
-    headers: HeaderMap,
-    text: Body,
-) -> Response {
+pub async fn suspend(hub: SharedHub, peer: Peer, id: Named, headers: HeaderMap, text: Body) -> Response {
     change(hub, peer, id, headers, text, LawAct::Suspend).await
 }
 
-pub async fn resume(
-    hub: SharedHub,
-    peer: Peer,
-    id: Path<String>,
-    headers: HeaderMap,
-    text: Body,
-) -> Response {
+pub async fn resume(hub: SharedHub, peer: Peer, id: Named, headers: HeaderMap, text: Body) -> Response {
     change(hub, peer, id, headers, text, LawAct::Resume).await
 }
 
-pub async fn revoke(
-    hub: SharedHub,
-    peer: Peer,
-    id: Path<String>,
-    headers: HeaderMap,
-    text: Body,
-) -> Response {
+pub async fn revoke(hub: SharedHub, peer: Peer, id: Named, headers: HeaderMap, text: Body) -> Response {
     change(hub, peer, id, headers, text, LawAct::Revoke).await
 }
 
 async fn change(
     State(hub): SharedHub,
     peer: Peer,
-    Path(id): Path<String>,
+    Named(id): Named,
     headers: HeaderMap,
     text: Body,
     change: LawAct,
@@ -211,12 +193,7 @@ fn paging(query: &str, list_max: usize) -> Result<(String, usize), Error> {
     Ok((after, count))
 }
 
-pub async fn resource(
-    State(hub): SharedHub,
-    peer: Peer,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Response {
+pub async fn resource(State(hub): SharedHub, peer: Peer, Named(id): Named, headers: HeaderMap) -> Response {
     let read = async {
         let Entered { caller, remaining } = enter(&hub, peer.0, &headers).await?;
         let (value, tag) = publishing::one(&hub, &caller, &id).await?;
@@ -237,27 +214,17 @@ pub async fn resource(
 pub async fn application(
     State(hub): SharedHub,
     peer: Peer,
-    Path(id): Path<String>,
+    Named(id): Named,
     headers: HeaderMap,
 ) -> Response {
     one(&hub, peer, &headers, id, access::application).await
 }
 
-pub async fn grant_read(
-    State(hub): SharedHub,
-    peer: Peer,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Response {
+pub async fn grant_read(State(hub): SharedHub, peer: Peer, Named(id): Named, headers: HeaderMap) -> Response {
     one(&hub, peer, &headers, id, access::one).await
 }
 
-pub async fn receipt(
-    State(hub): SharedHub,
-    peer: Peer,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Response {
+pub async fn receipt(State(hub): SharedHub, peer: Peer, Named(id): Named, headers: HeaderMap) -> Response {
     one(&hub, peer, &headers, id, supervise::receipt).await
 }
 
@@ -275,27 +242,22 @@ async fn one(
     json(read.await, StatusCode::OK)
 }
 
-pub async fn side(State(hub): SharedHub, peer: Peer, Path(id): Path<String>, headers: HeaderMap) -> Response {
+pub async fn side(State(hub): SharedHub, peer: Peer, Named(id): Named, headers: HeaderMap) -> Response {
     one(&hub, peer, &headers, id, supervise::side).await
 }
 
 pub async fn checkpoint(State(hub): SharedHub, peer: Peer, headers: HeaderMap) -> Response {
     let read = async {
-        enter(&hub, peer.0, &headers).await?;
-        supervise::checkpoint(&hub).await
+        let Entered { remaining, .. } = enter(&hub, peer.0, &headers).await?;
+        Ok((supervise::checkpoint(&hub).await?, remaining))
     };
     bytes(read.await, "text/plain; charset=utf-8")
 }
 
-pub async fn tile(
-    State(hub): SharedHub,
-    peer: Peer,
-    Path(path): Path<String>,
-    headers: HeaderMap,
-) -> Response {
+pub async fn tile(State(hub): SharedHub, peer: Peer, Named(path): Named, headers: HeaderMap) -> Response {
     let read = async {
-        let Entered { caller, .. } = enter(&hub, peer.0, &headers).await?;
-        supervise::tile(&hub, &caller, &path).await
+        let Entered { caller, remaining } = enter(&hub, peer.0, &headers).await?;
+        Ok((supervise::tile(&hub, &caller, &path).await?, remaining))
     };
     bytes(read.await, "application/octet-stream")
 }
@@ -344,9 +306,13 @@ fn json_value(value: Value, status: StatusCode) -> Response {
     response
 }
 
-fn bytes(read: Result<Vec<u8>, Error>, media: &'static str) -> Response {
+fn bytes(read: Result<(Vec<u8>, crate::limits::Remaining), Error>, media: &'static str) -> Response {
     match read {
-        Ok(bytes) => ([(header::CONTENT_TYPE, media)], bytes).into_response(),
+        Ok((bytes, remaining)) => {
+            let mut response = ([(header::CONTENT_TYPE, media)], bytes).into_response();
+            rate_headers(response.headers_mut(), remaining);
+            response
+        }
         Err(error) => error.into_response(),
     }
 }

@@ -1,14 +1,17 @@
 //! admit and authenticate: the same door for every route, and how outcomes become HTTP answers.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
 use policies::Caller;
 
 use crate::engine::encode::Format;
@@ -18,6 +21,9 @@ use crate::limits::Remaining;
 use crate::query::{Answer, Failure};
 
 pub const RECEIPT_HEADER: &str = "tongqu-receipt";
+
+/// Bytes of a body that is too large and still read to its end.
+const DISCARDED_BYTES_MAX: usize = 64 << 20;
 
 /// An admitted, authenticated call.
 pub struct Entered {
@@ -63,22 +69,54 @@ fn source(hub: &Hub, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
 
 /// Reads a JSON body within its ceilings of size and time.
 pub async fn body(hub: &Hub, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Error> {
+    let max = hub.config.limits.body_bytes_max;
+    let time = Duration::from_millis(hub.config.limits.body_timeout_ms);
+    let declared =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    // A client that asks before it sends is told at once.
+    let waits = headers.contains_key(header::EXPECT) && declared.is_some_and(|declared| declared > max);
+    let read = if waits { Ok(None) } else { tokio::time::timeout(time, read(body, max)).await };
     let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = media.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") || headers.contains_key(header::CONTENT_ENCODING) {
         return Err(Error::MediaType);
     }
-    let max = hub.config.limits.body_bytes_max;
-    let declared =
-        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|declared| declared > max) {
-        return Err(Error::TooLarge { what: "body", max });
-    }
-    let time = Duration::from_millis(hub.config.limits.body_timeout_ms);
-    match tokio::time::timeout(time, axum::body::to_bytes(body, max)).await {
-        Ok(Ok(bytes)) => Ok(bytes.into()),
-        Ok(Err(_too_large_or_gone)) => Err(Error::TooLarge { what: "body", max }),
+    match read {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => Err(Error::TooLarge { what: "body", max }),
         Err(_slow) => Err(Error::Deadline),
+    }
+}
+
+/// The body, or none when it is larger than `max` or broken off. What is too large is read on and thrown away, up to a
+/// ceiling: a client that is still sending when the connection ends would never see the answer.
+async fn read(body: Body, max: usize) -> Option<Vec<u8>> {
+    let mut chunks = body.into_data_stream();
+    let (mut bytes, mut total) = (Vec::new(), 0_usize);
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.ok()?;
+        total = total.saturating_add(chunk.len());
+        if total > DISCARDED_BYTES_MAX.max(max) {
+            return None;
+        }
+        if total > max {
+            bytes = Vec::new();
+        } else {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    (total <= max).then_some(bytes)
+}
+
+/// What the path names; a text that is no UTF-8 names nothing, and is told so after the token was checked.
+pub struct Named(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let named = Path::<String>::from_request_parts(parts, state).await;
+        Ok(Self(named.map(|Path(text)| text).unwrap_or_default()))
     }
 }
 
