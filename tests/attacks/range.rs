@@ -274,7 +274,7 @@ pub fn over(sql: &str, library: &str) -> String {
 }
 
 /// Body without the receipt's id and with the library's common name.
-fn common(said: &Said, library: &str) -> String {
+fn comparable(said: &Said, library: &str) -> String {
     let text = said.text();
     let text = match (said.status, text.rfind(",\"receipt\":")) {
         (200, Some(end)) => text[..end].to_owned(),
@@ -284,7 +284,7 @@ fn common(said: &Said, library: &str) -> String {
 }
 
 fn same(said: &Said, copy: &Said, library: &str, want: &Want) -> bool {
-    let (one, other) = (common(said, library), common(copy, COPY));
+    let (one, other) = (comparable(said, library), comparable(copy, COPY));
     if said.status != copy.status || (one != other && said.status != 200) {
         return false;
     }
