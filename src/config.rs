@@ -291,8 +291,6 @@ fn on_memory_disk(directory: &Path) -> Option<String> {
     const RAMFS_MAGIC: i64 = 0x8584_58f6;
     let existing = directory.ancestors().find(|path| path.exists())?;
     let kind = rustix::fs::statfs(existing).ok()?.f_type;
-    #[expect(clippy::unnecessary_cast, reason = "the field's type differs by platform")]
-    let kind = kind as i64;
     (kind == TMPFS_MAGIC || kind == RAMFS_MAGIC).then(|| {
         format!("`hub.directory` `{}` is on a memory disk; the record would not survive", directory.display())
     })

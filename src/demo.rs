@@ -59,7 +59,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     config.hub.listen = address;
     let hub = Hub::open(config, Clock::system()).await?;
     cli::declare(&hub).await?;
-    publish::load(&hub, register::resources(&options)?).await.map_err(cli::said)?;
+    let wanted = register::resources(&options)?;
+    publish::load(&hub, wanted.clone()).await.map_err(cli::said)?;
+    if options.legal_entities.is_some() {
+        same_register(&hub, &wanted).await?;
+    }
     let base_url = format!("http://{address}");
     let tokens = fill::mint(&options.dir, &hub)?;
     fill::write_credentials(&options.dir, &base_url, &tokens)?;
@@ -73,7 +77,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             () = cli::stop_signal() => {}
         }
     }));
-    let told = story::tell(&options.dir, &base_url, &tokens, &verifier_key).await;
+    let told = story::tell(&options.dir, &base_url, &tokens, &verifier_key, &hub.log).await;
     if options.once || told.is_err() {
         let _gone = stop.send(());
         server.await??;
@@ -88,6 +92,19 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let kept = stop;
     server.await??;
     drop(kept);
+    Ok(())
+}
+
+/// A register given now must be the one the directory was made with.
+async fn same_register(hub: &Hub, wanted: &[catalog::Resource]) -> anyhow::Result<()> {
+    for resource in wanted {
+        let mounted = hub.store.resource(&resource.name).await?;
+        anyhow::ensure!(
+            mounted.is_some_and(|mounted| mounted.resource.binding == resource.binding),
+            "`{}` was mounted otherwise when this directory was made; choose another `--dir`",
+            resource.name
+        );
+    }
     Ok(())
 }
 

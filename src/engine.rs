@@ -100,7 +100,9 @@ impl Engine {
     /// Dropping the rows cancels the work. `deadline` covers planning and the first rows; the stream's own
     /// check covers the rest.
     pub async fn run(&self, statement: Statement, deadline: Duration) -> Result<Sealed, Error> {
-        let state = self.base.session(&statement.tables)?;
+        let mut state = self.base.session(&statement.tables)?;
+        // What `now()` is throughout the statement.
+        state.mark_start_execution();
         let gate = self.gate.clone();
         let (started, start) = tokio::sync::oneshot::channel();
         let (rows, receiver) = mpsc::channel(2);

@@ -7,8 +7,7 @@ use catalog::Faults;
 use policies::decide::{Reason, Refusal};
 use serde::Serialize;
 
-pub const NOT_FOUND: &str =
-    "no such resource or item, or no grant of yours for it; search the catalogue at /v1/resources";
+pub const NOT_FOUND: &str = "no such resource or item, or no grant of yours for it; check the spelling, see /v1/resources for what there is and /v1/grants for what is granted to you";
 
 /// Outcomes a client can act on; causes are logged where they happen and never sent.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -19,6 +18,9 @@ pub enum Error {
     Unauthenticated(&'static str),
     #[error("{what}; try again after {retry_after_s} s")]
     Limit { what: &'static str, retry_after_s: u64 },
+    /// A rate, unlike a quota, is counted per window and not recorded one by one: a flood must not fill the record.
+    #[error("{what}; try again after {retry_after_s} s")]
+    Rate { what: &'static str, retry_after_s: u64 },
     #[error("the {what} is larger than {max} bytes")]
     TooLarge { what: &'static str, max: usize },
     #[error("the input has faults; mend every one listed")]
@@ -91,7 +93,7 @@ impl Error {
             | Self::ExpressionFailed
             | Self::TooMuchMemory => 422,
             Self::PreconditionRequired => 428,
-            Self::Limit { .. } => 429,
+            Self::Limit { .. } | Self::Rate { .. } => 429,
             Self::Cancelled => 499,
             Self::SourceUnavailable(_) => 502,
             Self::Overloaded | Self::RecordUnavailable => 503,
@@ -103,7 +105,7 @@ impl Error {
         match self {
             Self::TooManyRows { .. } => "too_many_rows",
             Self::Unauthenticated(_) => "unauthenticated",
-            Self::Limit { .. } => "limit",
+            Self::Limit { .. } | Self::Rate { .. } => "limit",
             Self::TooLarge { .. } => "too_large",
             Self::Invalid(_) | Self::MediaType | Self::NotAcceptable | Self::Method => "invalid",
             Self::StatementNotAllowed(_) => "statement_not_allowed",
@@ -126,7 +128,7 @@ impl Error {
     /// Seconds a client should wait, where waiting helps.
     pub fn retry_after_s(&self) -> Option<u64> {
         match self {
-            Self::Limit { retry_after_s, .. } => Some(*retry_after_s),
+            Self::Limit { retry_after_s, .. } | Self::Rate { retry_after_s, .. } => Some(*retry_after_s),
             Self::Overloaded | Self::RecordUnavailable => Some(1),
             _ => None,
         }

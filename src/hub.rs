@@ -1,6 +1,7 @@
 //! The one hub: everything a flow needs, opened in order and closed in order.
 
 use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, RwLock};
 
 use catalog::Purposes;
@@ -72,6 +73,8 @@ impl Hub {
         let doubts = config.doubts();
         anyhow::ensure!(doubts.is_empty(), "the configuration is refused:\n- {}", doubts.join("\n- "));
         std::fs::create_dir_all(&config.hub.directory)?;
+        // Store, indexes and sources hold what only the hub may read.
+        std::fs::set_permissions(&config.hub.directory, std::fs::Permissions::from_mode(0o700))?;
         let keys = Keys::open_or_create(&config.keys_directory(), &config.hub.id)?;
         let (log, recovery) = Log::open(
             &config.audit_directory(),
@@ -139,6 +142,7 @@ impl Hub {
     /// Once a second while the hub runs: windows to the record, pending changes, limiters, gauges.
     pub async fn keep(&self) {
         let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
+        let mut seen = self.store.revision();
         loop {
             tokio::select! {
                 _now = tick.tick() => {}
@@ -147,6 +151,15 @@ impl Hub {
             self.limits.sweep();
             if let Err(cause) = self.store.retry(&self.log).await {
                 tracing::warn!(%cause, "pending changes are not on record yet");
+            }
+            // Changes that landed late, or whose caller went away half-way, stop running answers too.
+            let now = self.store.revision();
+            match self.store.stopped_since(seen).await {
+                Ok(grants) => {
+                    grants.iter().for_each(|(grant, version)| self.stops.stop(grant, *version));
+                    seen = now;
+                }
+                Err(cause) => tracing::warn!(%cause, "stopped grants cannot be read"),
             }
             self.record_windows().await;
         }

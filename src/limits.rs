@@ -43,19 +43,38 @@ struct Seats {
     running: Arc<Semaphore>,
     /// Running and waiting together.
     present: Arc<Semaphore>,
+    /// What one department may hold of both: half, so that no department keeps the others out.
+    shares: Mutex<HashMap<String, Share>>,
+    at_once: usize,
 }
+
+type Share = (Arc<Semaphore>, Arc<Semaphore>);
 
 impl Seats {
     fn new(at_once: usize) -> Self {
-        Self { running: Arc::new(Semaphore::new(at_once)), present: Arc::new(Semaphore::new(at_once * 4)) }
+        Self {
+            running: Arc::new(Semaphore::new(at_once)),
+            present: Arc::new(Semaphore::new(at_once * 4)),
+            shares: Mutex::new(HashMap::new()),
+            at_once,
+        }
+    }
+
+    /// A department's own semaphores: running, and running or waiting.
+    fn share(&self, department: &str) -> Result<Share, Error> {
+        let Ok(mut shares) = self.shares.lock() else { return Err(Error::Overloaded) };
+        let half = self.at_once.div_ceil(2);
+        let share = shares
+            .entry(department.to_owned())
+            .or_insert_with(|| (Arc::new(Semaphore::new(half)), Arc::new(Semaphore::new(half * 4))));
+        Ok(share.clone())
     }
 }
 
 /// A seat in a lane, given back when dropped.
 #[derive(Debug)]
 pub struct Seat {
-    _running: OwnedSemaphorePermit,
-    _present: OwnedSemaphorePermit,
+    _held: [OwnedSemaphorePermit; 4],
 }
 
 /// Counted failures and shed calls of one window, per source and reason.
@@ -118,7 +137,7 @@ impl Limits {
                 let wait = until.saturating_duration_since(Instant::now()).as_secs() + 1;
                 drop(blocked);
                 self.count(source.to_string(), "shed");
-                Err(Error::Limit { what: "too many calls without a valid token", retry_after_s: wait })
+                Err(Error::Rate { what: "too many calls without a valid token", retry_after_s: wait })
             }
             Some(_) => {
                 blocked.remove(&source);
@@ -232,19 +251,24 @@ impl Limits {
     }
 
     /// A seat in a lane, or `overloaded` when the lane's queue is full or the wait too long.
-    pub async fn seat(&self, lane: Lane) -> Result<Seat, Error> {
+    pub async fn seat(&self, lane: Lane, department: &str) -> Result<Seat, Error> {
         let seats = match lane {
             Lane::Lookup => &self.lookup,
             Lane::Query => &self.query,
             Lane::Review => &self.review,
         };
-        let present = seats.present.clone().try_acquire_owned().map_err(|_full| Error::Overloaded)?;
+        let (own_running, own_present) = seats.share(department)?;
+        let own_place = own_present.try_acquire_owned().map_err(|_full| Error::Overloaded)?;
+        let place = seats.present.clone().try_acquire_owned().map_err(|_full| Error::Overloaded)?;
+        let both = async {
+            let own = own_running.acquire_owned().await;
+            (own, seats.running.clone().acquire_owned().await)
+        };
         let wait = Duration::from_millis(self.config.queue_age_ms);
-        let running = tokio::time::timeout(wait, seats.running.clone().acquire_owned())
-            .await
-            .map_err(|_too_long| Error::Overloaded)?
-            .map_err(|_closed| Error::Overloaded)?;
-        Ok(Seat { _running: running, _present: present })
+        match tokio::time::timeout(wait, both).await {
+            Ok((Ok(own), Ok(running))) => Ok(Seat { _held: [own_place, place, own, running] }),
+            _ => Err(Error::Overloaded),
+        }
     }
 
     /// Forgets limiters nobody used lately; called by the hub's keeper.
@@ -277,7 +301,7 @@ fn check(
         }
         Err(not_until) => {
             let now = governor::clock::Clock::now(&governor::clock::DefaultClock::default());
-            Err(Error::Limit { what, retry_after_s: not_until.wait_time_from(now).as_secs() + 1 })
+            Err(Error::Rate { what, retry_after_s: not_until.wait_time_from(now).as_secs() + 1 })
         }
     }
 }
@@ -313,7 +337,7 @@ mod tests {
         for _ in 0..3 {
             limits.failed(bad);
         }
-        assert!(matches!(limits.admit(bad), Err(Error::Limit { .. })));
+        assert!(matches!(limits.admit(bad), Err(Error::Rate { .. })));
         assert!(limits.admit(good).is_ok());
         let windows = limits.take_windows();
         assert_eq!(windows.get(&("127.0.0.9".to_owned(), "unauthenticated")), Some(&3));
@@ -336,11 +360,23 @@ mod tests {
             config.queries_at_once = 1;
             config.queue_age_ms = 1;
         });
-        let seat = limits.seat(Lane::Query).await;
+        let seat = limits.seat(Lane::Query, "a").await;
         assert!(seat.is_ok());
-        assert!(matches!(limits.seat(Lane::Query).await, Err(Error::Overloaded)));
-        assert!(limits.seat(Lane::Review).await.is_ok());
+        assert!(matches!(limits.seat(Lane::Query, "b").await, Err(Error::Overloaded)));
+        assert!(limits.seat(Lane::Review, "c").await.is_ok());
         drop(seat);
-        assert!(limits.seat(Lane::Query).await.is_ok());
+        assert!(limits.seat(Lane::Query, "b").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_department_takes_half_of_a_lane_and_leaves_the_rest() {
+        let (limits, _clock) = limits(|config| {
+            config.queries_at_once = 4;
+            config.queue_age_ms = 1;
+        });
+        let _first = limits.seat(Lane::Query, "a").await.expect("a seat");
+        let _second = limits.seat(Lane::Query, "a").await.expect("a seat");
+        assert!(matches!(limits.seat(Lane::Query, "a").await, Err(Error::Overloaded)));
+        assert!(limits.seat(Lane::Query, "b").await.is_ok());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! check faults → decide → mount → write with its entry. The full life cycle comes in its own issue.
 
-use catalog::{Resource, ResourceId};
+use catalog::{Binding, Resource, ResourceId};
 use policies::Caller;
 use policies::decide::{Act as LawAct, ActFacts};
 use serde_json::{Value, json};
@@ -45,6 +45,7 @@ pub async fn publish(
         } else if if_match.is_some() {
             return Err(Error::PreconditionFailed);
         }
+        check_place(&resource, before.as_deref().map(|before| &before.resource))?;
         if resource.mountable() {
             crate::engine::mount(&hub.sources, &resource).await?;
         }
@@ -59,6 +60,29 @@ pub async fn publish(
         Ok(Done { writes: vec![Write::Resource(published)], status: 201, answer })
     })
     .await
+}
+
+/// A provider binds what lies in its own folder below the source root (`<department>/…`), or what the operator bound
+/// this resource to: nobody publishes another department's file as their own.
+fn check_place(resource: &Resource, before: Option<&Resource>) -> Result<(), Error> {
+    let Some(path) = path_of(&resource.binding) else { return Ok(()) };
+    let own = path.split('/').next() == Some(resource.provider.as_str()) && path.contains('/');
+    let kept = before.and_then(|before| path_of(&before.binding)) == Some(path);
+    if own || kept {
+        return Ok(());
+    }
+    let folder = &resource.provider;
+    Err(Error::invalid(
+        "/binding",
+        format!("bind a source in your department's own folder, `{folder}/…`; put it there"),
+    ))
+}
+
+fn path_of(binding: &Binding) -> Option<&str> {
+    match binding {
+        Binding::Files { path, .. } | Binding::Sqlite { path, .. } => Some(path),
+        Binding::Unmounted => None,
+    }
 }
 
 /// Loads library files at start: entries that are not in the store yet, signed by the hub itself.

@@ -170,7 +170,7 @@ impl Line {
         let names = resource_names(checked.relations())?;
         let decided = decide_all(self, caller, &call.about(), &names).await?;
         let lane = if names.iter().any(|name| name.as_str() == RECORD) { Lane::Review } else { Lane::Query };
-        let _seat = hub.limits.seat(lane).await?;
+        let _seat = hub.limits.seat(lane, caller.department().as_str()).await?;
         let mut tables = Vec::with_capacity(decided.len());
         for one in &decided {
             tables.push(self.open(one).await?);
@@ -196,7 +196,7 @@ impl Line {
             return Err(Error::NotFound);
         }
         let projection = resolve::projection(sight, call.items.as_deref())?;
-        let _seat = hub.limits.seat(Lane::Lookup).await?;
+        let _seat = hub.limits.seat(Lane::Lookup, caller.department().as_str()).await?;
         let sealed = crate::engine::lookup(
             &hub.sources,
             &one.published.resource,

@@ -122,7 +122,10 @@ fn migrator() -> Migrator {
 }
 
 /// Values read at a revision; any later change makes them stale, so a change bites at the next call.
-struct Cache<V>(Mutex<HashMap<String, (i64, Option<std::sync::Arc<V>>)>>);
+struct Cache<V>(Mutex<HashMap<String, Known<V>>>);
+
+/// The revision it was read at, and what was there.
+type Known<V> = (i64, Option<std::sync::Arc<V>>);
 
 impl<V> Default for Cache<V> {
     fn default() -> Self {

@@ -45,7 +45,7 @@ async fn a_query_is_masked_scoped_recorded_and_proven() {
 
 /// An entry over a CSV file of so many rows, published by public security.
 async fn publish_csv(hub: &TestHub, name: &str, text: &str, more: Value) -> Value {
-    let file = format!("{}.csv", name.replace('.', "_"));
+    let file = format!("public-security/{}.csv", name.replace('.', "_"));
     std::fs::write(hub.sources().join(&file), text).expect("written");
     let mut entry = json!({
         "name": name, "title": name, "abstract": "made for a test", "provider": "public-security",

@@ -132,7 +132,16 @@ impl TestHub {
         SigningKey::create(&keys.join("system.pem")).expect("a key");
         let mut config = Config::default();
         set(&mut config);
-        link_tree(libraries(), &directory.path().join("hub/sources"));
+        let sources = directory.path().join("hub/sources");
+        link_tree(libraries(), &sources);
+        for provider in ["public-security", "market-regulation"] {
+            std::fs::create_dir_all(sources.join(provider)).expect("a folder");
+            std::fs::copy(
+                sources.join("legal_entity/registry.sqlite"),
+                sources.join(provider).join("registry.sqlite"),
+            )
+            .expect("copied");
+        }
         Self::open(directory, clock, config).await
     }
 

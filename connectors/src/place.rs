@@ -1,6 +1,7 @@
 //! Paths of bindings: below the source root whatever links say, and whether a file is still the one that was mounted.
 //!
-//! INVARIANT: no path that resolves outside the root is opened; links inside the root are followed, links out are refused.
+//! INVARIANT: no path that resolves outside the binding's top folder (its provider's) is opened; links inside that
+//! folder are followed, links out of it are refused.
 
 use std::{
     fs::{self, Metadata},
@@ -62,17 +63,22 @@ pub(crate) fn resolve(root: &Path, relative: &str) -> Result<PathBuf, SourceErro
     }
     let resolved = fs::canonicalize(root.join(relative))
         .map_err(|_| fault("does not exist or cannot be read; put the file there"))?;
-    if !resolved.starts_with(root) {
-        return Err(fault("leads out of the source root; put the file itself there, not a link"));
+    if !resolved.starts_with(top(root, relative)) {
+        return Err(fault("leads out of its folder; put the file itself there, not a link"));
     }
     Ok(resolved)
+}
+
+/// The folder (or file) right below the root that a binding lies in.
+fn top(root: &Path, relative: &str) -> PathBuf {
+    Path::new(relative).components().next().map_or_else(|| root.to_owned(), |first| root.join(first))
 }
 
 fn place(root: &Path, relative: &str, path: &Path) -> Result<Place, SourceError> {
     let fault = |reason| SourceError::Path { path: relative.to_owned(), reason };
     let path = fs::canonicalize(path).map_err(|_| fault("holds a broken link; remove it"))?;
-    if !path.starts_with(root) {
-        return Err(fault("leads out of the source root; put the file itself there, not a link"));
+    if !path.starts_with(top(root, relative)) {
+        return Err(fault("leads out of its folder; put the file itself there, not a link"));
     }
     let metadata = fs::metadata(&path)?;
     if !metadata.is_file() {

@@ -4,7 +4,6 @@
 //! INVARIANT: what a function can make of one cell or one array is bounded before memory is taken for it.
 
 mod bounded;
-mod string_agg;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
@@ -186,7 +185,6 @@ fn build() -> Functions {
     scalar.extend(bounded::functions());
     let mut aggregate = datafusion_functions_aggregate::all_default_aggregate_functions();
     aggregate.retain(|udf| AGGREGATE.contains(&udf.name()));
-    aggregate.push(Arc::new(AggregateUDF::new_from_impl(string_agg::StringAgg::new())));
     let mut window = datafusion_functions_window::all_default_window_functions();
     window.retain(|udf| WINDOW.contains(&udf.name()));
     let planners: Vec<Arc<dyn ExprPlanner>> = vec![

@@ -133,10 +133,6 @@ fn single_allowed(expr: &Expr, limits: &GateLimits) -> Result<(), StatementFault
         Expr::ScalarFunction(call) => function_allowed(call.func.name()),
         Expr::AggregateFunction(call) => function_allowed(call.func.name()),
         Expr::WindowFunction(call) => match &call.fun {
-            // Every row would hold all texts so far.
-            WindowFunctionDefinition::AggregateUDF(udf) if udf.name() == "string_agg" => {
-                not_allowed("string_agg with OVER")
-            }
             WindowFunctionDefinition::AggregateUDF(udf) => function_allowed(udf.name()),
             WindowFunctionDefinition::WindowUDF(udf) => function_allowed(udf.name()),
         },

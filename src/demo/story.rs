@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::register::ENTERPRISE;
+use crate::audit::Log;
 use crate::audit::verify::{verify_directory, verify_receipt};
 
 /// One call of the story; `story.json` holds them in order.
@@ -50,11 +51,12 @@ pub async fn tell(
     base_url: &str,
     tokens: &BTreeMap<String, String>,
     verifier_key: &Path,
+    log: &Log,
 ) -> anyhow::Result<()> {
     let client = Client { http: reqwest::Client::new(), base_url, tokens };
-    seed(&client).await?;
+    let grants = seed(&client).await?;
     let person = someone(&directory.join("sources/population/resident.parquet"))?;
-    let steps = steps(&client, &person).await?;
+    let steps = steps(&client, &person, &grants).await?;
     std::fs::write(directory.join("story.json"), serde_json::to_string_pretty(&steps)?)?;
     println!("\nThe story on {base_url}; it is in {} too.", directory.join("story.json").display());
     let mut kept = None;
@@ -77,16 +79,18 @@ pub async fn tell(
         }
     }
     let (receipt, answer) = kept.context("the first answer came without a receipt")?;
+    // Tiles are published once a second; the check below is to see every call above in them.
+    ensure!(log.publish().await, "the record's tiles could not be published");
     check_offline(&client, directory, verifier_key, &receipt, &answer).await
 }
 
 /// The steps in order: what is permitted, what is not, and the reviewer.
-async fn steps(client: &Client<'_>, person: &str) -> anyhow::Result<Vec<Step>> {
+async fn steps(client: &Client<'_>, person: &str, grants: &Seeded) -> anyhow::Result<Vec<Step>> {
     let sql = "SELECT max(uscc) AS uscc FROM legal_entity.enterprise WHERE uscc LIKE '91%'";
-    let uscc = client.first_cell(sql, "uscc").await?;
+    let uscc = client.first_cell(sql, "uscc", &grants.register).await?;
     let grouping = if client.has_item("province").await? { "province" } else { "substr(uscc, 3, 2)" };
-    let mut steps = permitted(person, &uscc, grouping);
-    steps.extend(refused());
+    let mut steps = permitted(person, &uscc, grouping, grants);
+    steps.extend(refused(grants));
     let record = "SELECT index, account, operation, status, code, reasons FROM system.audit \
                   WHERE kind = 'call' ORDER BY index DESC LIMIT 6";
     steps.push(step(
@@ -100,7 +104,7 @@ async fn steps(client: &Client<'_>, person: &str) -> anyhow::Result<Vec<Step>> {
     Ok(steps)
 }
 
-fn permitted(person: &str, uscc: &str, grouping: &str) -> Vec<Step> {
+fn permitted(person: &str, uscc: &str, grouping: &str, grants: &Seeded) -> Vec<Step> {
     let people = "SELECT name, birth_date, residence_code FROM population.resident \
                   WHERE marital_status = $1 ORDER BY residence_code, name LIMIT 3";
     let by_place = format!(
@@ -109,10 +113,13 @@ fn permitted(person: &str, uscc: &str, grouping: &str) -> Vec<Step> {
     let resident = json!({
         "resource": "population.resident", "keys": [{"id_number": person}],
         "purpose": "minimum-living-allowance", "case": "2026-0001", "operator": OPERATOR,
+        "grants": [grants.residents],
     });
-    let register = json!({"sql": by_place, "purpose": "enterprise-registration-check"});
+    let register =
+        json!({"sql": by_place, "purpose": "enterprise-registration-check", "grants": [grants.register]});
     let enterprise = json!({
         "resource": ENTERPRISE, "keys": [{"uscc": uscc}], "purpose": "enterprise-registration-check",
+        "grants": [grants.register],
     });
     vec![
         step(
@@ -120,7 +127,7 @@ fn permitted(person: &str, uscc: &str, grouping: &str) -> Vec<Step> {
             "Names and birth dates are masked; only people of the department's province exist for it.",
             OPERATOR,
             "/v1/queries",
-            ask(people, json!(["10"])),
+            ask(people, json!(["10"]), &grants.residents),
             200,
         ),
         step(
@@ -150,16 +157,17 @@ fn permitted(person: &str, uscc: &str, grouping: &str) -> Vec<Step> {
     ]
 }
 
-fn refused() -> Vec<Step> {
+fn refused(grants: &Seeded) -> Vec<Step> {
     let other_purpose = json!({
         "sql": "SELECT name FROM population.resident LIMIT 1", "purpose": "credit-review",
-        "case": "2026-0001", "operator": OPERATOR,
+        "case": "2026-0001", "operator": OPERATOR, "grants": [grants.residents],
     });
     let suspended = json!({
         "sql": "SELECT count(*) AS n FROM population.resident", "purpose": "employment-support",
-        "case": "2026-0002", "operator": "human-resources.operator",
+        "case": "2026-0002", "operator": "human-resources.operator", "grants": [grants.suspended],
     });
-    let hidden = ask("SELECT residence_address FROM population.resident LIMIT $1", json!([1]));
+    let hidden =
+        ask("SELECT residence_address FROM population.resident LIMIT $1", json!([1]), &grants.residents);
     vec![
         step(
             "Another purpose is refused",
@@ -200,12 +208,19 @@ fn step(
     Step { name, method: "POST", path: path.to_owned(), account, headers, body: Some(body), status, says }
 }
 
-fn ask(sql: &str, params: Value) -> Value {
-    json!({"sql": sql, "params": params, "purpose": "minimum-living-allowance", "case": "2026-0001", "operator": OPERATOR})
+fn ask(sql: &str, params: Value, grant: &str) -> Value {
+    json!({"sql": sql, "params": params, "purpose": "minimum-living-allowance", "case": "2026-0001", "operator": OPERATOR, "grants": [grant]})
+}
+
+/// Ids of the grants the story names, so that other grants of the directory do not matter.
+struct Seeded {
+    residents: String,
+    suspended: String,
+    register: String,
 }
 
 /// Applies for and grants what the story needs; each act has its own key, so a second start changes nothing.
-async fn seed(client: &Client<'_>) -> anyhow::Result<()> {
+async fn seed(client: &Client<'_>) -> anyhow::Result<Seeded> {
     let plain = |item: &str| json!({"item": item});
     let resident = json!([
         {"item": "name", "mask": {"keep_first": 1}}, plain("sex"), {"item": "birth_date", "mask": "year"},
@@ -220,7 +235,8 @@ async fn seed(client: &Client<'_>) -> anyhow::Result<()> {
         "minimum-living-allowance",
         "《社会救助暂行办法》",
     );
-    let jobs = terms(json!(["query"]), json!([]), resident, None, "employment-support", "《就业促进法》");
+    let mut jobs = terms(json!(["query"]), json!([]), resident, None, "employment-support", "《就业促进法》");
+    jobs["systems"] = json!([]);
     let register = client.enterprise_items().await?.iter().map(|item| plain(item)).collect();
     let enterprises = terms(
         json!(["query", "lookup"]),
@@ -245,16 +261,19 @@ async fn seed(client: &Client<'_>) -> anyhow::Result<()> {
         "minimum-living-allowance",
         "《社会救助暂行办法》",
     );
-    client.granted("population.resident", "civil-affairs", "public-security", "seed-1", residents).await?;
+    let residents = client
+        .granted("population.resident", "civil-affairs", "public-security", "seed-1", residents)
+        .await?;
     let suspended =
         client.granted("population.resident", "human-resources", "public-security", "seed-2", jobs).await?;
-    client.granted(ENTERPRISE, "civil-affairs", "market-regulation", "seed-3", enterprises).await?;
+    let register =
+        client.granted(ENTERPRISE, "civil-affairs", "market-regulation", "seed-3", enterprises).await?;
     client.granted("credit.penalty", "civil-affairs", "credit-office", "seed-4", penalties).await?;
     let path = format!("/v1/grants/{suspended}/suspend");
     client
         .act("public-security.sharing-head", &path, "seed-5", json!({"reason": "usage record not filed"}))
         .await?;
-    Ok(())
+    Ok(Seeded { residents, suspended, register })
 }
 
 fn terms(
@@ -356,8 +375,8 @@ impl Client<'_> {
         Ok(self.enterprise_items().await?.iter().any(|have| have == item))
     }
 
-    async fn first_cell(&self, sql: &str, column: &str) -> anyhow::Result<String> {
-        let body = json!({"sql": sql, "purpose": "enterprise-registration-check"});
+    async fn first_cell(&self, sql: &str, column: &str, grant: &str) -> anyhow::Result<String> {
+        let body = json!({"sql": sql, "purpose": "enterprise-registration-check", "grants": [grant]});
         let said = self.call(&step("seed", "", OPERATOR, "/v1/queries", body, 200)).await?;
         let answer: Value = serde_json::from_slice(&said.bytes)?;
         Ok(answer["rows"][0][column].as_str().with_context(|| format!("no `{column}`: {answer}"))?.to_owned())

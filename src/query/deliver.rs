@@ -39,6 +39,10 @@ pub(super) async fn deliver(line: Line, body: SealedBody) -> Result<Answer, Fail
 /// Records a refusal or failure; what the caller is told is the failure, unless it cannot be recorded.
 pub(super) async fn refuse(line: Line, error: Error) -> Failure {
     let Line { hub, draft, side, .. } = line;
+    if matches!(error, Error::Rate { .. }) {
+        hub.limits.count(draft.account, "rate");
+        return Failure { error, receipt: None };
+    }
     refused(&hub, draft, side, error).await
 }
 

@@ -144,6 +144,23 @@ impl Store {
         row.as_ref().map(StoredGrant::read).transpose()
     }
 
+    /// Versions that suspended or revoked a grant after a revision.
+    pub async fn stopped_since(&self, revision: i64) -> Result<Vec<(GrantId, u32)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, version FROM grant_version WHERE revision > $1 AND revision <= $2 AND state <> 'active'",
+        )
+        .bind(revision)
+        .bind(self.revision())
+        .fetch_all(&self.read)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let version: i64 = row.try_get("version")?;
+                Ok((GrantId(row.try_get("id")?), u32::try_from(version).unwrap_or(u32::MAX)))
+            })
+            .collect()
+    }
+
     /// Grants after an id that a department holds or gave; every grant for the authority (`department` none).
     pub async fn grants_after(
         &self,

@@ -74,14 +74,14 @@ impl Range {
             let mut tables = tables();
             tables.push(credit());
             let mut sqlite = match library {
-                "fixs" => Some(database(&sources.join("fixs/all.sqlite")).await),
+                "fixs" => Some(database(&sources.join("public-security/fixs/all.sqlite")).await),
                 _ => None,
             };
             for table in &tables {
-                let path = |ending: &str| format!("{library}/{}.{ending}", table.name);
+                let path = |ending: &str| format!("public-security/{library}/{}.{ending}", table.name);
                 let binding = if let Some(connection) = &mut sqlite {
                     table.write_sqlite(connection).await;
-                    json!({"sqlite": {"path": "fixs/all.sqlite", "table": table.name}})
+                    json!({"sqlite": {"path": "public-security/fixs/all.sqlite", "table": table.name}})
                 } else if library == "fixp" {
                     table.write_parquet(&sources.join(path("parquet")), 4);
                     json!({"files": {"format": "parquet", "path": path("parquet")}})
@@ -104,7 +104,7 @@ impl Range {
 
     /// A table whose whole content is granted.
     pub async fn copy(&self, table: &Table) {
-        let path = format!("{COPY}/{}.parquet", table.name);
+        let path = format!("public-security/{COPY}/{}.parquet", table.name);
         table.write_parquet(&self.hub.sources().join(&path), 8_192);
         self.publish(table, COPY, &json!({"files": {"format": "parquet", "path": path}})).await;
         self.grant(table, COPY, "civil-affairs").await;

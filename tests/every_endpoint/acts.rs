@@ -102,7 +102,7 @@ fn entry(title: &str) -> Value {
         "name": "legal_entity.short", "title": title, "abstract": "t", "provider": "market-regulation",
         "class": "unconditional", "update_cycle": "daily",
         "items": [{"name": "uscc", "title": "t", "type": "text", "column": "uniscid", "key": true, "classification": "general"}],
-        "binding": {"sqlite": {"path": "legal_entity/registry.sqlite", "table": "enterprise"}},
+        "binding": {"sqlite": {"path": "market-regulation/registry.sqlite", "table": "enterprise"}},
     })
 }
 

@@ -114,7 +114,7 @@ fn publishing(who: &Who) -> Vec<Try> {
             "name": format!("tried.by_{}", who.account.replace(['.', '-'], "_")), "title": "t", "abstract": "t", "provider": provider,
             "class": "unconditional", "update_cycle": "daily",
             "items": [{"name": "uscc", "title": "t", "type": "text", "column": "uniscid", "key": true, "classification": "general"}],
-            "binding": {"sqlite": {"path": "legal_entity/registry.sqlite", "table": "enterprise"}},
+            "binding": {"sqlite": {"path": format!("{provider}/registry.sqlite"), "table": "enterprise"}},
         })
     };
     departments

@@ -88,7 +88,7 @@ fn entry(name: &str, more: Value) -> Value {
         "name": name, "title": "t", "abstract": "a", "provider": "public-security", "class": "unconditional", "update_cycle": "daily",
         "items": [{"name": "uscc", "title": "t", "type": "text", "column": "uniscid", "key": true, "classification": "general"}],
         "never_join": ["population.resident"],
-        "binding": {"sqlite": {"path": "legal_entity/registry.sqlite", "table": "enterprise"}},
+        "binding": {"sqlite": {"path": "public-security/registry.sqlite", "table": "enterprise"}},
     });
     for (member, value) in more.as_object().expect("members") {
         entry[member] = value.clone();

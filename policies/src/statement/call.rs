@@ -43,8 +43,6 @@ impl Gate<'_> {
         }
         match over {
             None => Ok(()),
-            // Every row would hold all texts so far.
-            Some(_) if function == "string_agg" => deny("string_agg with OVER"),
             Some(WindowType::NamedWindow(_)) => self.node(),
             Some(WindowType::WindowSpec(spec)) => self.window(spec),
         }

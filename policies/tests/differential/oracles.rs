@@ -111,7 +111,7 @@ async fn every_statement_of_the_list_is_answered_as_on_the_copy() {
         "SELECT region FROM person ORDER BY 1 LIMIT 1",
         "SELECT a.id, b.id FROM person a JOIN person b ON a.region = b.region",
         "SELECT a.id, b.id FROM person a JOIN person b ON a.name = b.name",
-        "SELECT max(region), string_agg(region, ',') FROM person",
+        "SELECT max(region), min(region) FROM person",
         "SELECT CASE WHEN region = 'CANAR%110101199001011234' THEN 1 END FROM person",
         "SELECT id FROM person WHERE hired = DATE '1990-01-01'",
         "SELECT id FROM person WHERE hired = DATE '1989-01-01'",
@@ -135,7 +135,6 @@ async fn known_answers() {
         ("SELECT count(DISTINCT region) FROM person", "\"1\":Int64"),
         ("SELECT count(*) FROM person a JOIN person b ON a.region = b.region", "\"9\":Int64"),
         ("SELECT count(*) FROM person WHERE region <> '***' OR region IS NULL", "\"0\":Int64"),
-        ("SELECT string_agg(name, ',' ORDER BY id) FROM person", "\"张***,李***,张***\":"),
     ] {
         let answer = ask(&sides.governed, sql).await.unwrap();
         assert_eq!(answer.len(), 1, "{sql}");

@@ -56,7 +56,7 @@ const ROW_FILTERS_AND_MASKS: &[Case] = &[
     ("A034", "SELECT phone FROM (SELECT * FROM p.population)", Accept),
     ("A035", "WITH population AS (SELECT * FROM population) SELECT phone FROM population", Accept),
     ("A041", "SELECT count(DISTINCT id_card) FROM p.population", Accept),
-    ("A044", "SELECT max(id_card), string_agg(id_card,',') FROM p.population", Accept),
+    ("A044", "SELECT max(id_card), string_agg(id_card,',') FROM p.population", Func("string_agg")),
     ("A046", "SELECT 1 FROM p.population WHERE md5(id_card)=md5('110101')", Func("md5")),
     ("A049", "SELECT 1 FROM p.population WHERE birth='1990-01-01' AND birth > DATE '1990-01-01'", Accept),
     ("A052", "SELECT * FROM credit", Accept),
