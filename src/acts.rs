@@ -65,25 +65,29 @@ impl Act<'_> {
         caller: &Caller,
         make: impl AsyncFnOnce(&mut Draft) -> Result<Done, Error>,
     ) -> Result<Given, Error> {
-        if let Some(given) = self.given(hub, caller).await? {
-            return Ok(given);
+        let mut draft = self.drafted(hub, caller);
+        let done = match self.given(hub, caller).await {
+            Ok(Some(given)) => return Ok(given),
+            Ok(None) => self.try_perform(hub, caller, &mut draft, make).await,
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(given) => Ok(given),
+            Err(error) => Err(refused(hub, draft, error).await),
         }
-        let mut draft = Draft {
+    }
+
+    /// Records an act whose text could not be read.
+    pub async fn refuse_unread(&self, hub: &Hub, caller: &Caller, error: Error) -> Error {
+        refused(hub, self.drafted(hub, caller), error).await
+    }
+
+    fn drafted(&self, hub: &Hub, caller: &Caller) -> Draft {
+        Draft {
             operation: self.operation.to_owned(),
             rules: hub.law.version().to_owned(),
             payload: self.text_sha256(),
             ..drafted(Kind::Act, caller)
-        };
-        match self.try_perform(hub, caller, &mut draft, make).await {
-            Ok(given) => Ok(given),
-            Err(error @ (Error::RecordUnavailable | Error::Overloaded)) => Err(error),
-            Err(error) => {
-                draft.status = Some(u64::from(error.status()));
-                error.code().clone_into(&mut draft.code);
-                draft.reasons = error.rules();
-                hub.log.append(draft, None).await.map_err(|_cause| Error::RecordUnavailable)?;
-                Err(error)
-            }
         }
     }
 
@@ -127,6 +131,20 @@ impl Act<'_> {
         "ok".clone_into(&mut entry.code);
         hub.store.change(&hub.log, entry, writes).await.map_err(|cause| failed(&cause))?;
         Ok(given)
+    }
+}
+
+/// Records a refused act; what could not be recorded, or is to be tried again, is told as it is.
+async fn refused(hub: &Hub, mut draft: Draft, error: Error) -> Error {
+    if matches!(error, Error::RecordUnavailable | Error::Overloaded) {
+        return error;
+    }
+    draft.status = Some(u64::from(error.status()));
+    error.code().clone_into(&mut draft.code);
+    draft.reasons = error.rules();
+    match hub.log.append(draft, None).await {
+        Ok(_recorded) => error,
+        Err(_cause) => Error::RecordUnavailable,
     }
 }
 

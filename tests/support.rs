@@ -134,7 +134,7 @@ impl TestHub {
         set(&mut config);
         let sources = directory.path().join("hub/sources");
         link_tree(libraries(), &sources);
-        for provider in ["public-security", "market-regulation"] {
+        for provider in ["public-security", "market-regulation", "credit-office"] {
             std::fs::create_dir_all(sources.join(provider)).expect("a folder");
             std::fs::copy(
                 sources.join("legal_entity/registry.sqlite"),

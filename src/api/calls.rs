@@ -117,9 +117,13 @@ async fn act(
 ) -> Response {
     let done = async {
         let Entered { caller, remaining } = enter(&hub, peer.0, headers).await?;
-        let bytes = body(&hub, headers, text).await?;
         let key = header_text(headers, "idempotency-key");
-        let act = Act { operation, target: &target, text: &bytes, idempotency_key: key.as_deref() };
+        let act = |text| Act { operation, target: &target, text, idempotency_key: key.as_deref() };
+        let bytes = match body(&hub, headers, text).await {
+            Ok(bytes) => bytes,
+            Err(error) => return Err(act(&[]).refuse_unread(&hub, &caller, error).await),
+        };
+        let act = act(&bytes);
         Ok((flow(&hub, &caller, act).await?, remaining))
     };
     match done.await {

@@ -87,6 +87,7 @@ impl SigningKey {
             exp: now_s + life_s,
             iat: now_s,
             nbf: now_s,
+            jti: Some(uuid::Uuid::now_v7().simple().to_string()),
         };
         mint(&claims, &self.kid(), &self.encoding, Algorithm::EdDSA).context("the token cannot be signed")
     }

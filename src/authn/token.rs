@@ -40,6 +40,9 @@ pub struct Claims {
     pub exp: i64,
     pub iat: i64,
     pub nbf: i64,
+    /// Makes two tokens of the same second differ; not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -141,3 +141,22 @@ async fn a_new_version_follows_the_one_that_was_read() {
     stolen["name"] = json!("population.resident");
     publish(&world, None, &stolen).await.expect(409, "conflict");
 }
+
+/// What an act's refusal leaves on record, whichever step refuses it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_act_refused_before_it_is_read_is_on_record() {
+    let hub = crate::support::TestHub::start().await;
+    let call = |body: &'static str, media: &'static str, key: &'static str| {
+        hub.call("POST", "civil-affairs.sharing-head", "/v1/applications")
+            .header("content-type", media)
+            .header("idempotency-key", key)
+            .body(body)
+    };
+    hub.send(call("{}", "text/plain", "a")).await.expect(415, "invalid");
+    hub.send(call("{}", "application/json", "a b")).await.expect(422, "invalid");
+    hub.send(call("not json", "application/json", "b")).await.expect(422, "invalid");
+    let entries =
+        hub.audit("SELECT status FROM system.audit WHERE kind = 'act' AND operation = 'apply' ORDER BY index").await;
+    let statuses: Vec<i64> = entries.iter().filter_map(|entry| entry["status"].as_i64()).collect();
+    assert_eq!(statuses, [415, 422, 422]);
+}
