@@ -155,8 +155,9 @@ async fn an_act_refused_before_it_is_read_is_on_record() {
     hub.send(call("{}", "text/plain", "a")).await.expect(415, "invalid");
     hub.send(call("{}", "application/json", "a b")).await.expect(422, "invalid");
     hub.send(call("not json", "application/json", "b")).await.expect(422, "invalid");
-    let entries =
-        hub.audit("SELECT status FROM system.audit WHERE kind = 'act' AND operation = 'apply' ORDER BY index").await;
+    let entries = hub
+        .audit("SELECT status FROM system.audit WHERE kind = 'act' AND operation = 'apply' ORDER BY index")
+        .await;
     let statuses: Vec<i64> = entries.iter().filter_map(|entry| entry["status"].as_i64()).collect();
     assert_eq!(statuses, [415, 422, 422]);
 }
