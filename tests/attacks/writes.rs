@@ -9,7 +9,7 @@ use Want::{Code, Rows, Same};
 
 const STATEMENTS: &[(&str, &str)] = &[
     ("A096", "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'"),
-    ("A098", "COPY (SELECT * FROM fix_.pay) TO '/tmp/out.csv'"),
+    ("A098", "COPY (SELECT * FROM fix_.pay) TO '/any/path.csv'"),
     ("A098b", "COPY fix_.pay FROM '/etc/passwd'"),
     ("A099", "INSERT INTO fix_.pay VALUES (1)"),
     ("A099b", "INSERT INTO fix_.pay SELECT * FROM fix_.pay"),
