@@ -161,3 +161,26 @@ async fn an_act_refused_before_it_is_read_is_on_record() {
     let statuses: Vec<i64> = entries.iter().filter_map(|entry| entry["status"].as_i64()).collect();
     assert_eq!(statuses, [415, 422, 422]);
 }
+
+/// A reviewer had published another department's file as its own, reclassified it and read it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_binds_only_what_lies_in_its_own_folder() {
+    let hub = crate::support::TestHub::start().await;
+    for path in ["legal_entity/registry.sqlite", "public-security/registry.sqlite", "registry.sqlite"] {
+        let mut entry = entry("t");
+        entry["binding"]["sqlite"]["path"] = json!(path);
+        let said = hub.publish(HEAD, &entry).await.expect(422, "invalid");
+        assert_eq!(said.json()["faults"][0]["pointer"], "/binding", "{path}");
+    }
+    hub.publish(HEAD, &entry("t")).await.expect(201, "ok");
+}
+
+/// The time of the statement is one instant and needs no data.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_a_statement_is_the_same_throughout() {
+    let hub = crate::support::TestHub::start().await;
+    let said = hub
+        .query("civil-affairs.operator", "SELECT now() = now() AS same, current_date IS NULL AS none")
+        .await;
+    assert_eq!(said.rows(), [json!({"same": true, "none": false})]);
+}
