@@ -67,7 +67,7 @@ pub async fn publish(
 fn check_place(resource: &Resource, before: Option<&Resource>) -> Result<(), Error> {
     let Some(path) = path_of(&resource.binding) else { return Ok(()) };
     let own = path.split('/').next() == Some(resource.provider.as_str()) && path.contains('/');
-    let kept = before.and_then(|before| path_of(&before.binding)) == Some(path);
+    let kept = before.is_some_and(|before| before.binding == resource.binding);
     if own || kept {
         return Ok(());
     }

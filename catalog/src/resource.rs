@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{DepartmentId, ResourceName};
 
 /// Order 809 art. 14: unconditional 无条件共享, conditional 有条件共享, withheld 不予共享.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
 #[serde(rename_all = "snake_case")]
 pub enum SharingClass {
     Unconditional,
@@ -19,7 +19,7 @@ pub enum SharingClass {
 }
 
 /// How sensitive an item is; `Personal` and `Sensitive` make the whole resource personal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
 #[serde(rename_all = "snake_case")]
 pub enum Classification {
     /// General data about things and public facts.
@@ -33,7 +33,7 @@ pub enum Classification {
 }
 
 /// Item types of the national guide by letter (C N Y D T L M G B I F), each one Arrow type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Hash)]
 #[serde(rename_all = "snake_case")]
 pub enum ItemType {
     /// C and M: UTF-8 text.
@@ -70,7 +70,7 @@ impl ItemType {
 }
 
 /// One column of a resource.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Hash)]
 #[serde(deny_unknown_fields)]
 pub struct Item {
     /// SQL name, see [`crate::ids::is_name`].
@@ -100,7 +100,7 @@ impl Item {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Hash)]
 #[serde(rename_all = "snake_case")]
 pub enum FileFormat {
     Parquet,
@@ -108,7 +108,7 @@ pub enum FileFormat {
 }
 
 /// Where a resource's bytes are. Paths are relative to the hub's source root, never absolute, never `..`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, Hash)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Binding {
     /// Catalogued, with nothing behind it: a withheld entry, or one waiting for its mount. Cannot be opened.

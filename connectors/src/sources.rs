@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     fs,
+    hash::{Hash, Hasher},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -71,8 +72,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What the bytes are read by: another binding or another item makes another mount.
 fn version(resource: &Resource) -> u64 {
-    let text = format!("{:?}\u{0}{:?}\u{0}{:?}", resource.name, resource.binding, resource.items);
-    XxHash64::oneshot(0, text.as_bytes())
+    let mut hasher = XxHash64::default();
+    (&resource.name, &resource.binding, &resource.items).hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Sources {
