@@ -1,8 +1,8 @@
 //! Time as a value that tests can turn: UTC microseconds.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, OnceLock};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 pub const SECOND_US: i64 = 1_000_000;
 
@@ -36,6 +36,16 @@ impl Clock {
             None => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX)),
+        }
+    }
+
+    /// Time that never jumps, for how long something takes: an operator who sets the clock must neither end every
+    /// running call nor let one run for ever. A fixed clock has one time only.
+    pub fn steady_us(&self) -> i64 {
+        static START: OnceLock<Instant> = OnceLock::new();
+        match &self.fixed {
+            Some(fixed) => fixed.load(Ordering::SeqCst),
+            None => i64::try_from(START.get_or_init(Instant::now).elapsed().as_micros()).unwrap_or(i64::MAX),
         }
     }
 }

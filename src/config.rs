@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use policies::statement::GateLimits;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ pub struct Config {
     pub authn: AuthnConfig,
     pub limits: LimitsConfig,
     pub engine: EngineConfig,
+    pub record: RecordConfig,
     pub gate: GateLimits,
     pub law: LawConfig,
 }
@@ -122,6 +124,21 @@ pub struct EngineConfig {
     pub record_rows_max: u64,
 }
 
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RecordConfig {
+    /// Entries waiting to be written; one more is `overloaded` at once.
+    pub queue_max: usize,
+    /// Entries made durable by one sync.
+    pub batch_max: usize,
+    /// How often tiles and checkpoint are written.
+    pub publish_every_ms: u64,
+    /// A write-ahead segment is replaced at the first publication beyond this size.
+    pub segment_bytes_max: u64,
+    /// Durable bytes not yet in tiles; beyond, nothing is answered until publishing works again.
+    pub unpublished_bytes_max: u64,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LawConfig {
@@ -186,6 +203,32 @@ impl Default for EngineConfig {
             threads: 2,
             thread_stack_bytes: 16 << 20,
             record_rows_max: 100_000,
+        }
+    }
+}
+
+impl Default for RecordConfig {
+    fn default() -> Self {
+        Self {
+            queue_max: 1024,
+            batch_max: 256,
+            publish_every_ms: 1_000,
+            segment_bytes_max: 4 << 20,
+            unpublished_bytes_max: 64 << 20,
+        }
+    }
+}
+
+impl RecordConfig {
+    /// What the log is opened with.
+    pub fn limits(&self) -> crate::audit::Limits {
+        crate::audit::Limits {
+            queue_max: self.queue_max,
+            batch_max: self.batch_max.max(1),
+            publish_every: Duration::from_millis(self.publish_every_ms),
+            segment_bytes_max: self.segment_bytes_max,
+            unpublished_bytes_max: self.unpublished_bytes_max,
+            ..crate::audit::Limits::default()
         }
     }
 }

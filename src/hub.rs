@@ -11,7 +11,7 @@ use policies::{GrantId, PseudonymKey};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::audit::{self, Draft, Kind, Log};
+use crate::audit::{Draft, Kind, Log};
 use crate::authn::Authn;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -57,7 +57,9 @@ pub struct Stops(RwLock<HashMap<GrantId, u32>>);
 impl Stops {
     pub fn stop(&self, grant: &GrantId, version: u32) {
         if let Ok(mut stops) = self.0.write() {
-            stops.insert(grant.clone(), version);
+            // The keeper may bring an older version after a newer one was put here: the newest counts.
+            let newest = stops.entry(grant.clone()).or_default();
+            *newest = version.max(*newest);
         }
     }
 
@@ -81,7 +83,7 @@ impl Hub {
             keys.clone(),
             &config.hub.id,
             clock.clone(),
-            audit::Limits::default(),
+            config.record.limits(),
         )?;
         if recovery.cut_bytes > 0 {
             tracing::warn!(cut_bytes = recovery.cut_bytes, "a torn last write of the record was cut");

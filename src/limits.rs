@@ -88,7 +88,7 @@ pub struct Limits {
     blocked: Mutex<HashMap<IpAddr, Instant>>,
     accounts: Keyed<String>,
     grants: Mutex<HashMap<u32, Arc<Keyed<String>>>>,
-    rows: Mutex<HashMap<String, Day>>,
+    rows: Mutex<HashMap<String, Days>>,
     windows: Mutex<Windows>,
     lookup: Seats,
     query: Seats,
@@ -99,6 +99,25 @@ pub struct Limits {
 struct Day {
     day: u64,
     rows: u64,
+}
+
+/// Days a grant's rows are counted for, used last first: a clock that jumps to another day and back must find its
+/// count again, or every jump would be a new quota.
+#[derive(Debug, Clone, Default)]
+struct Days(Vec<Day>);
+
+/// Days remembered for each grant.
+const DAYS_MAX: usize = 4;
+
+impl Days {
+    /// The count of a day, which becomes the one used last.
+    fn at(&mut self, day: u64) -> &mut Day {
+        let found = self.0.iter().position(|one| one.day == day);
+        let one = found.map_or(Day { day, rows: 0 }, |at| self.0.remove(at));
+        self.0.truncate(DAYS_MAX - 1);
+        self.0.insert(0, one);
+        &mut self.0[0]
+    }
 }
 
 impl std::fmt::Debug for Limits {
@@ -216,10 +235,7 @@ impl Limits {
     pub fn reserve_rows(&self, grant: &str, rows: u64, per_day_max: u64) -> Result<(), Error> {
         let today = self.today();
         let Ok(mut days) = self.rows.lock() else { return Err(Error::Overloaded) };
-        let day = days.entry(grant.to_owned()).or_insert(Day { day: today, rows: 0 });
-        if day.day != today {
-            *day = Day { day: today, rows: 0 };
-        }
+        let day = days.entry(grant.to_owned()).or_default().at(today);
         match day.rows.checked_add(rows).filter(|sum| *sum <= per_day_max) {
             Some(sum) => {
                 day.rows = sum;
@@ -234,7 +250,7 @@ impl Limits {
     /// Gives rows back that did not leave after all.
     pub fn return_rows(&self, grant: &str, rows: u64) {
         if let Ok(mut days) = self.rows.lock()
-            && let Some(day) = days.get_mut(grant)
+            && let Some(day) = days.get_mut(grant).and_then(|days| days.0.first_mut())
         {
             day.rows = day.rows.saturating_sub(rows);
         }
@@ -245,7 +261,7 @@ impl Limits {
         let today = self.today();
         if let Ok(mut days) = self.rows.lock() {
             for (grant, rows) in used {
-                days.insert(grant, Day { day: today, rows });
+                days.insert(grant, Days(vec![Day { day: today, rows }]));
             }
         }
     }
@@ -328,6 +344,20 @@ mod tests {
         clock.turn(24 * 3600 * 1_000_000);
         assert!(limits.reserve_rows("g", 100, 100).is_ok());
         assert!(limits.reserve_rows("g", u64::MAX, u64::MAX).is_err(), "no overflow");
+    }
+
+    #[test]
+    fn a_clock_that_jumps_to_another_day_and_back_finds_the_same_quota() {
+        let (limits, clock) = limits(|_| ());
+        let day_us = 24 * 3600 * 1_000_000;
+        assert!(limits.reserve_rows("g", 80, 100).is_ok());
+        clock.turn(day_us);
+        assert!(limits.reserve_rows("g", 70, 100).is_ok(), "tomorrow has its own");
+        clock.turn(-day_us);
+        assert!(limits.reserve_rows("g", 21, 100).is_err(), "today's are counted on");
+        clock.turn(day_us);
+        assert!(limits.reserve_rows("g", 31, 100).is_err(), "and so are tomorrow's");
+        assert!(limits.reserve_rows("g", 30, 100).is_ok());
     }
 
     #[test]

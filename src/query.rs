@@ -89,6 +89,7 @@ pub(crate) struct Line {
     side: Option<Vec<u8>>,
     format: Format,
     deadline: Instant,
+    /// The same, on the clock's steady time.
     deadline_us: i64,
     permits: Vec<Arc<Permit>>,
     remaining: Option<Remaining>,
@@ -112,7 +113,7 @@ impl Line {
             deadline: Instant::now() + time,
             deadline_us: hub
                 .clock
-                .now_us()
+                .steady_us()
                 .saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)),
             permits: Vec::new(),
             remaining: None,

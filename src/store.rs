@@ -14,8 +14,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -43,6 +43,8 @@ pub enum StoreError {
     OlderThanRecord { store: i64, record: i64 },
     #[error("the change is stored but not yet on record")]
     Record(crate::audit::AppendError),
+    #[error("the change ended without an outcome: {0}")]
+    Ended(String),
 }
 
 /// Migrations in order; numbered, forward only, never edited once landed.
@@ -53,13 +55,18 @@ const CACHE_MAX: usize = 10_000;
 
 pub struct Store {
     read: SqlitePool,
-    write: tokio::sync::Mutex<SqliteConnection>,
-    /// Newest revision that the record holds.
-    effective: AtomicI64,
+    writing: Arc<Writing>,
     accounts: Cache<organisation::Account>,
     departments: Cache<organisation::Department>,
     resources: Cache<resources::Published>,
     grants: Cache<Vec<grants::StoredGrant>>,
+}
+
+/// The writing side, shared with the tasks that carry changes out.
+struct Writing {
+    connection: tokio::sync::Mutex<SqliteConnection>,
+    /// Newest revision that the record holds.
+    effective: AtomicI64,
 }
 
 impl std::fmt::Debug for Store {
@@ -83,8 +90,10 @@ impl Store {
         let read = SqlitePoolOptions::new().max_connections(8).connect_with(options.read_only(true)).await?;
         Ok(Self {
             read,
-            write: tokio::sync::Mutex::new(write),
-            effective: AtomicI64::new(0),
+            writing: Arc::new(Writing {
+                connection: tokio::sync::Mutex::new(write),
+                effective: AtomicI64::new(0),
+            }),
             accounts: Cache::default(),
             departments: Cache::default(),
             resources: Cache::default(),
@@ -94,11 +103,7 @@ impl Store {
 
     /// The newest revision that counts.
     pub fn revision(&self) -> i64 {
-        self.effective.load(Ordering::SeqCst)
-    }
-
-    fn advance(&self, revision: i64) {
-        self.effective.fetch_max(revision, Ordering::SeqCst);
+        self.writing.effective.load(Ordering::SeqCst)
     }
 
     /// Whether a read answers: part of `/readyz`.
@@ -125,7 +130,7 @@ fn migrator() -> Migrator {
 struct Cache<V>(Mutex<HashMap<String, Known<V>>>);
 
 /// The revision it was read at, and what was there.
-type Known<V> = (i64, Option<std::sync::Arc<V>>);
+type Known<V> = (i64, Option<Arc<V>>);
 
 impl<V> Default for Cache<V> {
     fn default() -> Self {
@@ -135,13 +140,13 @@ impl<V> Default for Cache<V> {
 
 impl<V> Cache<V> {
     /// The value as of `revision`, when it was read at that revision. Outer none: not cached.
-    fn get(&self, key: &str, revision: i64) -> Option<Option<std::sync::Arc<V>>> {
+    fn get(&self, key: &str, revision: i64) -> Option<Option<Arc<V>>> {
         let values = self.0.lock().ok()?;
         let (read_at, value) = values.get(key)?;
         (*read_at == revision).then(|| value.clone())
     }
 
-    fn put(&self, key: String, revision: i64, value: Option<std::sync::Arc<V>>) {
+    fn put(&self, key: String, revision: i64, value: Option<Arc<V>>) {
         let Ok(mut values) = self.0.lock() else { return };
         if values.len() >= CACHE_MAX {
             values.clear();

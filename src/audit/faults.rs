@@ -1,6 +1,6 @@
 //! The fault table: every call to the disk fails once, carried out or not, around a tile boundary.
 //!
-//! After each case, and again after a crash and a restart: every acknowledged entry is where its index says, an
+//! After every step of each case, and again after a crash and a restart: every acknowledged entry is where its index says, an
 //! independent tree agrees with the signed checkpoint, and the folder verifies.
 
 use std::fs;
@@ -35,16 +35,37 @@ fn copy(from: &Path, to: &Path) {
 type Ledger = Vec<(String, u64)>;
 
 /// Appends and publishes across entry 256; whatever fails is not repeated but for the appends that follow.
-async fn story(log: &Log, ledger: &mut Ledger) {
+/// Everything is looked at after every step: a state that is wrong for one step only is wrong.
+/// Folders as a crash would leave them are looked at in the step in which the fault struck and in the one after.
+async fn story(home: &Home, plan: &Plan, log: &Log, ledger: &mut Ledger) {
+    let mut looks = 0..2;
+    let mut look = async |ledger: &Ledger| {
+        check(log, ledger);
+        if plan.reached() && looks.next().is_some() {
+            check_crashed_now(home, ledger).await;
+        }
+    };
     for step in 0..8 {
         let side = (step % 3 == 0).then(|| vec![7; 20]);
         if let Ok(recorded) = log.append(draft(step), side).await {
             ledger.push((recorded.receipt().to_owned(), recorded.index()));
         }
+        look(ledger).await;
         if step % 2 == 1 {
             log.publish().await;
+            look(ledger).await;
         }
     }
+}
+
+/// The folder as a crash in this very moment would leave it: it verifies, and a start finds every acknowledged entry.
+async fn check_crashed_now(home: &Home, ledger: &Ledger) {
+    let now = Home::new();
+    copy(home.dir.path(), now.dir.path());
+    now.verify().unwrap_or_else(|cause| panic!("crashed: {cause}"));
+    let (log, _) = now.open().unwrap_or_else(|cause| panic!("started again: {cause}"));
+    check(&log, ledger);
+    crash(log).await;
 }
 
 fn check(log: &Log, ledger: &Ledger) {
@@ -73,7 +94,8 @@ async fn prepared() -> Home {
 #[tokio::test]
 async fn no_failed_call_loses_or_changes_an_acknowledged_entry() {
     let base = prepared().await;
-    let untouched = base.dir.path().join("untouched");
+    let aside = tempfile::tempdir().unwrap();
+    let untouched = aside.path().join("record");
     copy(&base.record(), &untouched);
     for fault in [Fault::Lost, Fault::Kept] {
         let mut last = false;
@@ -88,7 +110,7 @@ async fn no_failed_call_loses_or_changes_an_acknowledged_entry() {
             let mut ledger = Ledger::new();
             plan.fail(call, fault);
             if let Ok(log) = open_faulty(&base, &plan) {
-                story(&log, &mut ledger).await;
+                story(&base, &plan, &log, &mut ledger).await;
                 last = !plan.reached();
                 check(&log, &ledger);
                 plan.fail(u64::MAX, fault);
@@ -115,7 +137,7 @@ async fn a_full_disk_refuses_and_works_again_without_a_restart() {
     let plan = Arc::new(Plan::default());
     let log = open_faulty(&home, &plan).unwrap();
     let mut ledger = Ledger::new();
-    story(&log, &mut ledger).await;
+    story(&home, &plan, &log, &mut ledger).await;
     assert_eq!(ledger.len(), 8);
     plan.full.store(true, Ordering::SeqCst);
     for n in 0..5 {
@@ -125,7 +147,7 @@ async fn a_full_disk_refuses_and_works_again_without_a_restart() {
     assert_eq!(log.size(), 8);
     check(&log, &ledger);
     plan.full.store(false, Ordering::SeqCst);
-    story(&log, &mut ledger).await;
+    story(&home, &plan, &log, &mut ledger).await;
     assert_eq!(ledger.len(), 16);
     assert!(log.health().writable && log.health().fault.is_none());
     crash(log).await;

@@ -156,7 +156,7 @@ impl Flow {
     }
 
     fn deadline(&self) -> Duration {
-        let left_us = self.deadline_us.saturating_sub(self.hub.clock.now_us());
+        let left_us = self.deadline_us.saturating_sub(self.hub.clock.steady_us());
         Duration::from_micros(u64::try_from(left_us).unwrap_or(0))
     }
 

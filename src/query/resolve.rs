@@ -50,7 +50,8 @@ pub(super) async fn decide_all(
             resource_version: found.version,
             beside: beside.map(|(_, other)| &other.resource).collect(),
             now_us: hub.clock.now_us(),
-            deadline_us: line.deadline_us,
+            // The call's own deadline is kept on steady time, see `stopped`; a permit ends by the wall clock.
+            deadline_us: i64::MAX,
         };
         let permit = Arc::new(decide(&hub, caller, about, &ask).await?);
         if let Some((grant, version)) = permit.grant() {
@@ -195,7 +196,7 @@ fn stopped(hub: &Hub, permit: &Permit, deadline_us: i64) -> Result<(), Stop> {
     if hub.closing.is_cancelled() {
         return Err(Stop::Closing);
     }
-    if now_us >= deadline_us {
+    if hub.clock.steady_us() >= deadline_us {
         return Err(Stop::Deadline);
     }
     if now_us >= permit.valid_until() {

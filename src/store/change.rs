@@ -1,12 +1,14 @@
 //! How facts change: typed writes and their entry in one transaction, effective when the entry is durable.
 
+use std::sync::atomic::Ordering;
+
 use policies::Grant;
 use sqlx::{Connection, Row, SqliteConnection};
 
 use super::applications::Application;
 use super::organisation::{Account, Department};
 use super::resources::Published;
-use super::{Store, StoreError};
+use super::{Store, StoreError, Writing};
 use crate::audit::{Draft, Log, Recorded};
 
 /// One fact to be written; what it replaces is said by its key.
@@ -45,8 +47,64 @@ impl Store {
     ///
     /// When the record cannot be written the change stays pending and becomes effective with the next
     /// successful append: the caller is told `record_unavailable` and may repeat the call with its key.
+    /// It is carried out in a task of its own: a caller that leaves half-way must not free the store while the
+    /// entry is on its way to the disk, or the next change would record it a second time.
     pub async fn change(&self, log: &Log, draft: Draft, writes: Vec<Write>) -> Result<Recorded, StoreError> {
-        let mut connection = self.write.lock().await;
+        let (writing, log) = (self.writing.clone(), log.clone());
+        tokio::spawn(async move { writing.change(&log, draft, writes).await })
+            .await
+            .unwrap_or_else(|cause| Err(StoreError::Ended(cause.to_string())))
+    }
+
+    /// At start: refuses a store older than the record, then records what a crash left pending.
+    pub async fn recover(&self, log: &Log) -> Result<(), StoreError> {
+        let mut connection = self.writing.connection.lock().await;
+        let store = newest_revision(&mut connection).await?;
+        let record = i64::try_from(log.last_store_revision()).unwrap_or(i64::MAX);
+        if record > store {
+            return Err(StoreError::OlderThanRecord { store, record });
+        }
+        sqlx::query("UPDATE outbox SET recorded = 1 WHERE revision <= $1 AND recorded = 0")
+            .bind(record)
+            .execute(&mut *connection)
+            .await?;
+        self.writing.flush(&mut connection, log).await?;
+        self.writing.advance(store);
+        Ok(())
+    }
+
+    /// Tries again to record pending changes; called by the hub's keeper while the record was down.
+    pub async fn retry(&self, log: &Log) -> Result<(), StoreError> {
+        let mut connection = self.writing.connection.lock().await;
+        self.writing.flush(&mut connection, log).await
+    }
+
+    /// The answer given before for this key of this account.
+    pub async fn given(&self, account: &str, key: &str) -> Result<Option<Given>, StoreError> {
+        let row = sqlx::query(
+            "SELECT call_sha256, status, answer FROM idempotency
+             WHERE account = $1 AND idempotency_key = $2 AND revision <= $3",
+        )
+        .bind(account)
+        .bind(key)
+        .bind(self.revision())
+        .fetch_optional(&self.read)
+        .await?;
+        row.map(|row| {
+            let status: i64 = row.try_get("status")?;
+            Ok(Given {
+                call_sha256: row.try_get("call_sha256")?,
+                status: u16::try_from(status).unwrap_or(500),
+                answer: row.try_get("answer")?,
+            })
+        })
+        .transpose()
+    }
+}
+
+impl Writing {
+    async fn change(&self, log: &Log, draft: Draft, writes: Vec<Write>) -> Result<Recorded, StoreError> {
+        let mut connection = self.connection.lock().await;
         self.flush(&mut connection, log).await?;
         let mut transaction = connection.begin().await?;
         let revision = newest_revision(&mut transaction).await? + 1;
@@ -63,29 +121,6 @@ impl Store {
         let recorded = log.append(draft, None).await.map_err(StoreError::Record)?;
         self.settle(&mut connection, revision).await?;
         Ok(recorded)
-    }
-
-    /// At start: refuses a store older than the record, then records what a crash left pending.
-    pub async fn recover(&self, log: &Log) -> Result<(), StoreError> {
-        let mut connection = self.write.lock().await;
-        let store = newest_revision(&mut connection).await?;
-        let record = i64::try_from(log.last_store_revision()).unwrap_or(i64::MAX);
-        if record > store {
-            return Err(StoreError::OlderThanRecord { store, record });
-        }
-        sqlx::query("UPDATE outbox SET recorded = 1 WHERE revision <= $1 AND recorded = 0")
-            .bind(record)
-            .execute(&mut *connection)
-            .await?;
-        self.flush(&mut connection, log).await?;
-        self.advance(store);
-        Ok(())
-    }
-
-    /// Tries again to record pending changes; called by the hub's keeper while the record was down.
-    pub async fn retry(&self, log: &Log) -> Result<(), StoreError> {
-        let mut connection = self.write.lock().await;
-        self.flush(&mut connection, log).await
     }
 
     async fn flush(&self, connection: &mut SqliteConnection, log: &Log) -> Result<(), StoreError> {
@@ -114,26 +149,8 @@ impl Store {
         Ok(())
     }
 
-    /// The answer given before for this key of this account.
-    pub async fn given(&self, account: &str, key: &str) -> Result<Option<Given>, StoreError> {
-        let row = sqlx::query(
-            "SELECT call_sha256, status, answer FROM idempotency
-             WHERE account = $1 AND idempotency_key = $2 AND revision <= $3",
-        )
-        .bind(account)
-        .bind(key)
-        .bind(self.revision())
-        .fetch_optional(&self.read)
-        .await?;
-        row.map(|row| {
-            let status: i64 = row.try_get("status")?;
-            Ok(Given {
-                call_sha256: row.try_get("call_sha256")?,
-                status: u16::try_from(status).unwrap_or(500),
-                answer: row.try_get("answer")?,
-            })
-        })
-        .transpose()
+    fn advance(&self, revision: i64) {
+        self.effective.fetch_max(revision, Ordering::SeqCst);
     }
 }
 

@@ -1,32 +1,43 @@
-//! `kill -9` under load, again and again: no answer without its entry, no acknowledged change lost, one unbroken record.
+//! `kill -9` at random moments, again and again: no answer without its entry, no acknowledged change lost, one unbroken
+//! record, and store and record of one mind after every start.
+//!
+//! A hub is killed under load (answers, streams, changes, publications and new segments, which are made as often as the
+//! configuration lets them) and while it starts and recovers. Records are closed and judged after some hundred kills.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rand::Rng;
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 use tongqu::audit::verify::verify_directory;
 
+use super::belief::Belief;
 use super::independent::{check_receipt, check_record};
-use super::ledger::{Client, JOBS, Kept, OPERATOR, PROVIDER, held, jobs, looked_up, refused, streamed};
-use super::process::{Running, prepared, verifier_key};
+use super::judge;
+use super::ledger::{Client, Kept, OPERATOR, held, looked_up, refused, streamed};
+use super::process::{Running, configure, prepared, verifier_key};
 
-/// How many times the hub is killed, `TONGQU_KILLS` or 100.
+/// How many times a hub is killed, `TONGQU_KILLS` or 100.
 fn kills() -> u64 {
     std::env::var("TONGQU_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
 }
 
-/// The suspended grant, as the clients believe it to be.
+/// Proving every answer again at the end of each record keeps the cost of a kill flat.
+const KILLS_PER_RECORD: u64 = 250;
+
+/// What was done and found.
 #[derive(Debug, Default)]
-struct Belief {
-    id: String,
-    /// Acknowledged last.
-    state: String,
-    version: u64,
-    /// Sent and not answered: key and operation.
-    open: Option<(String, &'static str)>,
-    acts: u64,
+struct Tally {
+    kills: u64,
+    kills_in_start: u64,
+    proven: u64,
+    changes: u64,
+    entries: u64,
+    facts: u64,
+    cut_tails: u64,
+    unclosed: u64,
 }
 
 struct Trial {
@@ -34,39 +45,58 @@ struct Trial {
     key: String,
     uscc: String,
     belief: Belief,
-    answers: u64,
+    /// How long the last start took: kills in the next one fall into that time.
+    start: Duration,
     cut_tails: u64,
+    kills: u64,
+    kills_in_start: u64,
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_kill_loses_an_answer_or_a_change() {
+    let mut tally = Tally::default();
+    while tally.kills < kills() {
+        let wanted = (kills() - tally.kills).min(KILLS_PER_RECORD);
+        one_record(wanted, &mut tally).await;
+        println!("{tally:?}");
+    }
+    assert!(tally.proven >= kills() && tally.changes > kills() / 4, "{tally:?}");
+    assert!(tally.kills_in_start > kills() / 5 && tally.kills_in_start < kills(), "{tally:?}");
+}
+
+/// Kills hubs on one record until there were enough, then has the whole record judged.
+async fn one_record(wanted: u64, tally: &mut Tally) {
     let directory = prepared();
-    let hub = Running::serve(directory.path()).expect("it starts");
-    let client = Client::new(directory.path(), &hub.base_url);
+    // Publications and new segments all the time, so that kills fall into them too.
+    configure(directory.path(), "[record]\npublish_every_ms = 15\nsegment_bytes_max = 3000\n");
+    let begun = Instant::now();
+    let mut hub = Running::serve(directory.path()).expect("it starts");
+    let mut client = Client::new(directory.path(), &hub.base_url);
     let mut trial = Trial {
         key: verifier_key(directory.path()),
         directory,
         uscc: first_uscc(&client).await,
-        belief: believed(&client).await,
-        answers: 0,
+        belief: Belief::asked(&client).await,
+        start: begun.elapsed(),
         cut_tails: 0,
+        kills: 0,
+        kills_in_start: 0,
     };
-    let (mut hub, mut client) = (hub, client);
     let mut checked = 0;
-    for round in 0..kills() {
-        trial.load_and_kill(round, &client, &mut hub).await;
-        hub = Running::serve(trial.directory.path())
-            .unwrap_or_else(|said| panic!("round {round}: it did not start again: {said}"));
-        trial.cut_tails += u64::from(hub.said().contains("torn last write"));
+    while trial.kills < wanted {
+        trial.load_and_kill(&client, &mut hub).await;
+        hub = trial.start_again();
         client = client.moved(&hub.base_url);
         let kept = client.kept();
         for one in &kept[checked..] {
             client.prove(one, &trial.key).await;
         }
         checked = kept.len();
-        trial.settle(round, &client).await;
+        let case = format!("kill {}", trial.kills);
+        trial.belief.settle(&case, &client).await;
+        judge::agree(trial.directory.path(), judge::shown(&client).await).await;
     }
-    trial.conclude(hub, client).await;
+    trial.conclude(hub, client, tally).await;
 }
 
 async fn first_uscc(client: &Client) -> String {
@@ -75,38 +105,18 @@ async fn first_uscc(client: &Client) -> String {
     answer.json()["rows"][0]["uscc"].as_str().expect("a code").to_owned()
 }
 
-async fn grant_of_jobs(client: &Client) -> Value {
-    let listed = client.get(JOBS, "/v1/grants").await.json();
-    listed["grants"][0].clone()
-}
-
-async fn believed(client: &Client) -> Belief {
-    let grant = grant_of_jobs(client).await;
-    let text = |name: &str| grant[name].as_str().unwrap_or_else(|| panic!("no {name}: {grant}")).to_owned();
-    Belief {
-        id: text("id"),
-        state: text("state"),
-        version: grant["version"].as_u64().expect("a version"),
-        ..Belief::default()
-    }
-}
-
-fn target(operation: &str) -> &'static str {
-    if operation == "suspend" { "suspended" } else { "active" }
-}
-
 impl Trial {
-    /// Clients ask and change at once; after a random number of answers the hub is killed in the middle of it.
-    async fn load_and_kill(&mut self, round: u64, client: &Client, hub: &mut Running) {
-        let enough = rand::rng().random_range(2..16);
+    /// Clients ask and change at once; after a random number of answers and a random moment the hub is killed.
+    async fn load_and_kill(&mut self, client: &Client, hub: &mut Running) {
+        let enough = rand::rng().random_range(0..12);
         let (answers, gone) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
         let mut asking = tokio::task::JoinSet::new();
         for task in 0..6 {
             let (client, uscc) = (client.clone(), self.uscc.clone());
             let (answers, gone, tell) = (answers.clone(), gone.clone(), tell.clone());
+            let mut number = self.kills * 1000 + task;
             asking.spawn(async move {
-                let mut number = round * 1000 + task;
                 while !gone.load(Ordering::Relaxed) {
                     number += 6;
                     if ask_one(&client, task, number, &uscc).await.is_none() {
@@ -128,44 +138,37 @@ impl Trial {
         for _ in 0..enough {
             told.recv().await.expect("clients ask until the hub is gone");
         }
+        // Not only just after an answer: at most so long after the last one.
+        let moment = Duration::from_micros(rand::rng().random_range(0..3000));
+        let _next = tokio::time::timeout(moment, told.recv()).await;
         hub.kill();
+        self.kills += 1;
         gone.store(true, Ordering::Relaxed);
         while let Some(ended) = asking.join_next().await {
             ended.expect("every answer has a receipt");
         }
         self.belief = changing.await.expect("changes go as they should");
-        self.answers += answers.load(Ordering::Relaxed);
     }
 
-    /// After the start: the acknowledged state is in force; an open change can be repeated with its key.
-    async fn settle(&mut self, round: u64, client: &Client) {
-        let grant = grant_of_jobs(client).await;
-        let found = (
-            grant["state"].as_str().expect("a state").to_owned(),
-            grant["version"].as_u64().expect("a version"),
-        );
-        let belief = &mut self.belief;
-        let acknowledged = (belief.state.clone(), belief.version);
-        match &belief.open {
-            Some((_, operation)) => {
-                let done = (target(operation).to_owned(), belief.version + 1);
-                assert!(found == acknowledged || found == done, "round {round}: {found:?}, {belief:?}");
-            }
-            None => assert_eq!(found, acknowledged, "round {round}: {belief:?}"),
+    /// Starts until one start is not killed on its way.
+    fn start_again(&mut self) -> Running {
+        while rand::rng().random_bool(0.6) {
+            let moment = self.start.mul_f64(rand::rng().random_range(0.0..1.3));
+            let said = Running::serve_and_kill(self.directory.path(), moment);
+            self.cut_tails += u64::from(said.contains("torn last write"));
+            self.kills += 1;
+            self.kills_in_start += 1;
         }
-        if let Some((key, operation)) = belief.open.take() {
-            assert!(
-                belief.send(client, &key, operation).await,
-                "round {round}: the repeated act was not answered"
-            );
-        }
-        let answer = client.ask(JOBS, "/v1/queries", &jobs()).await.expect("an answer");
-        let expect = if belief.state == "active" { 200 } else { 403 };
-        assert_eq!(answer.status, expect, "round {round}: {belief:?}");
+        let begun = Instant::now();
+        let hub = Running::serve(self.directory.path())
+            .unwrap_or_else(|said| panic!("kill {}: it did not start again: {said}", self.kills));
+        self.start = begun.elapsed();
+        self.cut_tails += u64::from(hub.said().contains("torn last write"));
+        hub
     }
 
-    /// Stops in order, then both verifiers go over everything that was ever answered.
-    async fn conclude(self, hub: Running, client: Client) {
+    /// Stops in order, then both verifiers and the judge go over everything that was ever answered.
+    async fn conclude(self, hub: Running, client: Client, tally: &mut Tally) {
         let mut receipts = Vec::new();
         let kept: Vec<Kept> = client.kept();
         for one in &kept {
@@ -180,36 +183,17 @@ impl Trial {
         for receipt in &receipts {
             check_receipt(receipt, &entries, &self.key);
         }
-        self.acts_on_record(&entries);
-        assert!(self.answers >= kills() * 2 && self.belief.acts > kills() / 4, "{} answers", self.answers);
-        println!(
-            "{} kills, {} answers proven, {} changes, {} entries, {} torn tails cut, {} streams without an outcome",
-            kills(),
-            receipts.len(),
-            self.belief.acts,
-            entries.len(),
-            self.cut_tails,
-            report.unclosed
-        );
-    }
-
-    /// Every version of the grant has exactly one entry, in order, up to the one in force.
-    fn acts_on_record(&self, entries: &[Vec<u8>]) {
-        let mut versions = Vec::new();
-        for entry in entries {
-            let entry: Value = serde_json::from_slice(entry).expect("JSON");
-            let acts = ["grant", "suspend", "resume"];
-            let named = entry["grants"][0].as_str().and_then(|text| text.rsplit_once('@'));
-            if let Some((id, version)) = named
-                && entry["kind"] == "act"
-                && entry["code"] == "ok"
-                && id == self.belief.id
-                && acts.iter().any(|act| entry["operation"] == *act)
-            {
-                versions.push(version.parse::<u64>().expect("a version"));
-            }
-        }
-        assert_eq!(versions, (1..=self.belief.version).collect::<Vec<_>>());
+        let entries = judge::stored(&entries);
+        self.belief.on_record(&entries);
+        let agreed = judge::agree(self.directory.path(), entries).await;
+        tally.kills += self.kills;
+        tally.kills_in_start += self.kills_in_start;
+        tally.proven += receipts.len() as u64;
+        tally.changes += self.belief.acts;
+        tally.entries += report.size;
+        tally.facts += agreed.facts as u64;
+        tally.cut_tails += self.cut_tails;
+        tally.unclosed += report.unclosed;
     }
 }
 
@@ -224,30 +208,4 @@ async fn ask_one(client: &Client, task: u64, number: u64, uscc: &str) -> Option<
     let expect = if task == 5 { 403 } else { 200 };
     assert_eq!(answer.status, expect, "{answer:?}");
     Some(())
-}
-
-impl Belief {
-    /// Suspends what is active, resumes what is suspended; false when the hub went away.
-    async fn change(&mut self, client: &Client) -> bool {
-        let operation = if self.state == "active" { "suspend" } else { "resume" };
-        let key = format!("act-{}", uuid::Uuid::new_v4().simple());
-        self.send(client, &key, operation).await
-    }
-
-    async fn send(&mut self, client: &Client, key: &str, operation: &'static str) -> bool {
-        let path = format!("/v1/grants/{}/{operation}", self.id);
-        self.open = Some((key.to_owned(), operation));
-        let body = json!({"reason": "a test of kills"});
-        let Some(answer) = client.act(PROVIDER, &path, key, &body).await else { return false };
-        if answer.json().is_null() {
-            return false;
-        }
-        assert_eq!(answer.status, 200, "{operation}: {answer:?}");
-        self.open = None;
-        self.acts += 1;
-        self.state = target(operation).to_owned();
-        self.version += 1;
-        assert_eq!(answer.json()["version"], json!(self.version), "{operation}: {answer:?}");
-        true
-    }
 }

@@ -75,7 +75,7 @@ impl Client {
 
     /// The same client and ledger, for a hub that came back at another port.
     pub fn moved(&self, base_url: &str) -> Self {
-        Self { http: reqwest::Client::new(), base_url: base_url.to_owned(), ..self.clone() }
+        Self { base_url: base_url.to_owned(), ..self.clone() }
     }
 
     pub fn kept(&self) -> Vec<Kept> {

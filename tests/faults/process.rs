@@ -57,6 +57,13 @@ pub fn prepared() -> TempDir {
     copy
 }
 
+/// Puts a table before the first one of a directory's configuration.
+pub fn configure(directory: &Path, table: &str) {
+    let path = directory.join("tongqu.toml");
+    let written = std::fs::read_to_string(&path).expect("a configuration");
+    std::fs::write(&path, format!("{table}\n{written}")).expect("written");
+}
+
 /// Files with their modes; folders too.
 pub fn copy_tree(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder");
@@ -100,6 +107,17 @@ impl Running {
         )
     }
 
+    /// Starts and is killed at a moment, served by then or not; what it said.
+    pub fn serve_and_kill(directory: &Path, moment: Duration) -> String {
+        let config = directory.join("tongqu.toml");
+        let until = Instant::now() + moment;
+        let (mut running, heard) =
+            Self::spawn(&["serve".as_ref(), "--config".as_ref(), config.as_os_str()], Stdio::null());
+        while heard.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok() {}
+        running.kill();
+        running.said()
+    }
+
     /// `tongqu demo` that keeps serving.
     pub fn demo(directory: &Path) -> Result<Self, String> {
         let options = ["demo", "--residents", "1000", "--listen", "127.0.0.1:0", "--dir"];
@@ -109,6 +127,22 @@ impl Running {
     }
 
     fn start(arguments: &[&std::ffi::OsStr], sign: &str, stdout: Stdio) -> Result<Self, String> {
+        let (mut running, heard) = Self::spawn(arguments, stdout);
+        match address(&heard, sign) {
+            Some(address) => {
+                running.base_url = format!("http://{address}");
+                Ok(running)
+            }
+            None => {
+                let ended = running.child.try_wait().expect("a state");
+                let _gone = running.child.kill();
+                let _code = running.child.wait();
+                Err(format!("{ended:?}: {}", running.said()))
+            }
+        }
+    }
+
+    fn spawn(arguments: &[&std::ffi::OsStr], stdout: Stdio) -> (Self, Receiver<String>) {
         let mut child = Command::new(BINARY)
             .args(arguments)
             .stdin(Stdio::null())
@@ -123,19 +157,7 @@ impl Running {
             listen(stdout, said.clone(), lines);
         }
         listen(child.stderr.take().expect("stderr"), said.clone(), lines);
-        let mut running = Self { child, base_url: String::new(), said };
-        match address(&heard, sign) {
-            Some(address) => {
-                running.base_url = format!("http://{address}");
-                Ok(running)
-            }
-            None => {
-                let ended = running.child.try_wait().expect("a state");
-                let _gone = running.child.kill();
-                let _code = running.child.wait();
-                Err(format!("{ended:?}: {}", running.said()))
-            }
-        }
+        (Self { child, base_url: String::new(), said }, heard)
     }
 
     /// What the process wrote so far.
