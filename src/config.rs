@@ -95,9 +95,13 @@ pub struct LimitsConfig {
     pub unauthenticated_per_minute: u32,
     /// Calls a minute of one account over all its grants.
     pub account_per_minute: u32,
-    /// Statements running at once; as many again may wait.
+    /// Sealed detail (statements with parameters, long lists of keys) of one account.
+    pub side_bytes_per_second: u32,
+    /// Statements running at once; three times as many may be on their way beside them.
     pub queries_at_once: usize,
     pub lookups_at_once: usize,
+    /// Answers streaming at once; each may hold a few megabytes for a client that reads slowly.
+    pub streams_at_once: usize,
     /// How long a call may wait for its turn.
     pub queue_age_ms: u64,
     pub keys_per_lookup_max: usize,
@@ -182,8 +186,10 @@ impl Default for LimitsConfig {
             body_timeout_ms: 10_000,
             unauthenticated_per_minute: 600,
             account_per_minute: 60_000,
+            side_bytes_per_second: 4 << 20,
             queries_at_once: 8,
             lookups_at_once: 64,
+            streams_at_once: 32,
             queue_age_ms: 2_000,
             keys_per_lookup_max: 1_000,
             list_max: 200,

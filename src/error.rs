@@ -129,7 +129,8 @@ impl Error {
     pub fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::Limit { retry_after_s, .. } | Self::Rate { retry_after_s, .. } => Some(*retry_after_s),
-            Self::Overloaded | Self::RecordUnavailable => Some(1),
+            // Spread, or all who were told come back together.
+            Self::Overloaded | Self::RecordUnavailable => Some(rand::random_range(1..=3)),
             _ => None,
         }
     }

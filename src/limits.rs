@@ -1,6 +1,8 @@
 //! Ceilings in time: who may come in, how often, how many at once, and how many rows a day.
 //!
 //! INVARIANT: every map and queue here is bounded; nothing here writes the store.
+//! INVARIANT: a call takes a place at the door, before its body is read, and keeps it until its outcome is recorded:
+//! what is present at once is bounded, and one call too many costs a glance.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -37,6 +39,8 @@ pub enum Lane {
     Query,
     /// Reviewers are never behind a crowd of statements.
     Review,
+    /// Answers that stream: who reads slowly holds buffers for long, and must not hold up statements meanwhile.
+    Stream,
 }
 
 struct Seats {
@@ -46,35 +50,43 @@ struct Seats {
     /// What one department may hold of both: half, so that no department keeps the others out.
     shares: Mutex<HashMap<String, Share>>,
     at_once: usize,
+    present_max: usize,
 }
 
 type Share = (Arc<Semaphore>, Arc<Semaphore>);
 
 impl Seats {
-    fn new(at_once: usize) -> Self {
+    fn new(at_once: usize, present_max: usize) -> Self {
         Self {
             running: Arc::new(Semaphore::new(at_once)),
-            present: Arc::new(Semaphore::new(at_once * 4)),
+            present: Arc::new(Semaphore::new(present_max)),
             shares: Mutex::new(HashMap::new()),
             at_once,
+            present_max,
         }
     }
 
     /// A department's own semaphores: running, and running or waiting.
     fn share(&self, department: &str) -> Result<Share, Error> {
         let Ok(mut shares) = self.shares.lock() else { return Err(Error::Overloaded) };
-        let half = self.at_once.div_ceil(2);
+        let half = |of: usize| Arc::new(Semaphore::new(of.div_ceil(2)));
         let share = shares
             .entry(department.to_owned())
-            .or_insert_with(|| (Arc::new(Semaphore::new(half)), Arc::new(Semaphore::new(half * 4))));
+            .or_insert_with(|| (half(self.at_once), half(self.present_max)));
         Ok(share.clone())
     }
 }
 
-/// A seat in a lane, given back when dropped.
+/// A call's place in a lane, running or waiting, given back when dropped.
+#[derive(Debug)]
+pub struct Place {
+    _held: [OwnedSemaphorePermit; 2],
+}
+
+/// The right to run in a lane, given back when dropped.
 #[derive(Debug)]
 pub struct Seat {
-    _held: [OwnedSemaphorePermit; 4],
+    _held: [OwnedSemaphorePermit; 2],
 }
 
 /// Counted failures and shed calls of one window, per source and reason.
@@ -87,12 +99,15 @@ pub struct Limits {
     failures: Keyed<IpAddr>,
     blocked: Mutex<HashMap<IpAddr, Instant>>,
     accounts: Keyed<String>,
+    /// Sealed bytes beside an account's entries: few large ones must not crowd everybody's entries out of the record.
+    sides: Keyed<String>,
     grants: Mutex<HashMap<u32, Arc<Keyed<String>>>>,
     rows: Mutex<HashMap<String, Days>>,
     windows: Mutex<Windows>,
     lookup: Seats,
     query: Seats,
     review: Seats,
+    stream: Seats,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -132,12 +147,15 @@ impl Limits {
             failures: keyed(config.unauthenticated_per_minute),
             blocked: Mutex::new(HashMap::new()),
             accounts: keyed(config.account_per_minute),
+            sides: RateLimiter::dashmap(sides(config.side_bytes_per_second))
+                .with_middleware::<StateInformationMiddleware>(),
             grants: Mutex::new(HashMap::new()),
             rows: Mutex::new(HashMap::new()),
             windows: Mutex::new(HashMap::new()),
-            lookup: Seats::new(config.lookups_at_once),
-            query: Seats::new(config.queries_at_once),
-            review: Seats::new(2),
+            lookup: Seats::new(config.lookups_at_once, config.lookups_at_once * 4),
+            query: Seats::new(config.queries_at_once, config.queries_at_once * 4),
+            review: Seats::new(2, 8),
+            stream: Seats::new(config.streams_at_once, config.streams_at_once),
             config: config.clone(),
             zone,
             clock,
@@ -266,24 +284,53 @@ impl Limits {
         }
     }
 
-    /// A seat in a lane, or `overloaded` when the lane's queue is full or the wait too long.
-    pub async fn seat(&self, lane: Lane, department: &str) -> Result<Seat, Error> {
-        let seats = match lane {
+    fn lane(&self, lane: Lane) -> &Seats {
+        match lane {
             Lane::Lookup => &self.lookup,
             Lane::Query => &self.query,
             Lane::Review => &self.review,
-        };
-        let (own_running, own_present) = seats.share(department)?;
-        let own_place = own_present.try_acquire_owned().map_err(|_full| Error::Overloaded)?;
-        let place = seats.present.clone().try_acquire_owned().map_err(|_full| Error::Overloaded)?;
+            Lane::Stream => &self.stream,
+        }
+    }
+
+    /// A place in a lane, or `overloaded` at once: counted, since an entry for each would make a flood heavier.
+    pub fn place(&self, lane: Lane, department: &str, account: &str) -> Result<Place, Error> {
+        let seats = self.lane(lane);
+        let (_, own) = seats.share(department)?;
+        let held =
+            own.try_acquire_owned().and_then(|own| Ok([own, seats.present.clone().try_acquire_owned()?]));
+        held.map(|held| Place { _held: held }).map_err(|_full| {
+            self.count(account.to_owned(), "overloaded");
+            Error::Overloaded
+        })
+    }
+
+    /// A seat in a lane, or `overloaded` when the wait for one takes too long.
+    pub async fn seat(&self, lane: Lane, department: &str) -> Result<Seat, Error> {
+        let seats = self.lane(lane);
+        let (own_running, _) = seats.share(department)?;
         let both = async {
             let own = own_running.acquire_owned().await;
             (own, seats.running.clone().acquire_owned().await)
         };
         let wait = Duration::from_millis(self.config.queue_age_ms);
         match tokio::time::timeout(wait, both).await {
-            Ok((Ok(own), Ok(running))) => Ok(Seat { _held: [own_place, place, own, running] }),
+            Ok((Ok(own), Ok(running))) => Ok(Seat { _held: [own, running] }),
             _ => Err(Error::Overloaded),
+        }
+    }
+
+    /// Bytes that an account wants sealed beside an entry.
+    pub fn side(&self, account: &str, bytes: usize) -> Result<(), Error> {
+        const WHAT: &str = "the account has sent too many long statements or lists of keys";
+        let Some(bytes) = u32::try_from(bytes).ok().and_then(NonZeroU32::new) else { return Ok(()) };
+        match self.sides.check_key_n(&account.to_owned(), bytes) {
+            Ok(Ok(_state)) => Ok(()),
+            Ok(Err(not_until)) => {
+                let now = governor::clock::Clock::now(&governor::clock::DefaultClock::default());
+                Err(Error::Rate { what: WHAT, retry_after_s: not_until.wait_time_from(now).as_secs() + 1 })
+            }
+            Err(_never) => Err(Error::TooLarge { what: "statement or list of keys", max: 0 }),
         }
     }
 
@@ -291,6 +338,7 @@ impl Limits {
     pub fn sweep(&self) {
         self.failures.retain_recent();
         self.accounts.retain_recent();
+        self.sides.retain_recent();
         if let Ok(classes) = self.grants.lock() {
             classes.values().for_each(|limiter| limiter.retain_recent());
         }
@@ -298,6 +346,13 @@ impl Limits {
             blocked.retain(|_, until| *until > Instant::now());
         }
     }
+}
+
+/// A rate with four seconds of it at once, and always room for one object of the largest size.
+fn sides(per_second: u32) -> Quota {
+    let largest = u32::try_from(crate::audit::SIDE_BYTES_MAX).unwrap_or(u32::MAX);
+    let burst = NonZeroU32::new(per_second.saturating_mul(4).max(largest)).unwrap_or(NonZeroU32::MAX);
+    Quota::per_second(NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN)).allow_burst(burst)
 }
 
 fn keyed<K: Clone + std::hash::Hash + Eq>(per_minute: u32) -> Keyed<K> {
@@ -385,7 +440,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_lane_sheds_at_once() {
+    async fn who_waits_too_long_for_a_seat_is_told() {
         let (limits, _clock) = limits(|config| {
             config.queries_at_once = 1;
             config.queue_age_ms = 1;
@@ -398,6 +453,19 @@ mod tests {
         assert!(limits.seat(Lane::Query, "b").await.is_ok());
     }
 
+    #[test]
+    fn a_full_lane_sheds_at_once_and_counts_it() {
+        let (limits, _clock) = limits(|config| config.queries_at_once = 2);
+        let taken: Vec<Place> =
+            (0..8).map_while(|step| limits.place(Lane::Query, ["a", "b"][step % 2], "a.x").ok()).collect();
+        assert_eq!(taken.len(), 8, "four for each seat");
+        assert!(matches!(limits.place(Lane::Query, "c", "c.x"), Err(Error::Overloaded)));
+        assert!(limits.place(Lane::Review, "c", "c.x").is_ok());
+        assert_eq!(limits.take_windows().get(&("c.x".to_owned(), "overloaded")), Some(&1));
+        drop(taken);
+        assert!(limits.place(Lane::Query, "c", "c.x").is_ok());
+    }
+
     #[tokio::test]
     async fn a_department_takes_half_of_a_lane_and_leaves_the_rest() {
         let (limits, _clock) = limits(|config| {
@@ -408,5 +476,21 @@ mod tests {
         let _second = limits.seat(Lane::Query, "a").await.expect("a seat");
         assert!(matches!(limits.seat(Lane::Query, "a").await, Err(Error::Overloaded)));
         assert!(limits.seat(Lane::Query, "b").await.is_ok());
+        // Half of all seats, and of all places.
+        let own: Vec<Place> = (0..9).map_while(|_| limits.place(Lane::Query, "a", "a.x").ok()).collect();
+        assert_eq!(own.len(), 8);
+        assert!(limits.place(Lane::Query, "b", "b.x").is_ok());
+    }
+
+    #[test]
+    fn long_statements_of_one_account_wait_and_others_do_not() {
+        let (limits, _clock) = limits(|config| config.side_bytes_per_second = 1 << 20);
+        let largest = crate::audit::SIDE_BYTES_MAX;
+        let most = (4 << 20) / largest;
+        let passed = (0..most * 2).take_while(|_| limits.side("a", largest).is_ok()).count();
+        assert!((most..most * 2).contains(&passed), "{passed}");
+        assert!(matches!(limits.side("a", largest), Err(Error::Rate { .. })));
+        assert!(limits.side("a", 0).is_ok());
+        assert!(limits.side("b", largest).is_ok());
     }
 }

@@ -25,6 +25,7 @@ use crate::engine::{Statement, Table};
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::limits::{Lane, Remaining};
+use crate::telemetry::{Laps, Step};
 pub use call::{LookupCall, QueryCall};
 pub use deliver::{Answer, Body};
 use resolve::{Decided, decide_all};
@@ -93,9 +94,14 @@ pub(crate) struct Line {
     deadline_us: i64,
     permits: Vec<Arc<Permit>>,
     remaining: Option<Remaining>,
+    laps: Laps,
 }
 
 impl Line {
+    fn lap(&mut self, step: Step) {
+        self.hub.metrics.lap(&mut self.laps, step);
+    }
+
     fn new(hub: &Arc<Hub>, caller: &Caller, operation: Operation, format: Format) -> Self {
         let time = Duration::from_millis(hub.config.engine.deadline_ms);
         let draft = Draft {
@@ -117,6 +123,7 @@ impl Line {
                 .saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)),
             permits: Vec::new(),
             remaining: None,
+            laps: Laps::start(),
         }
     }
 
@@ -169,15 +176,19 @@ impl Line {
         }
         let params = call.params.iter().enumerate().map(call::param).collect::<Result<Vec<_>, _>>()?;
         let names = resource_names(checked.relations())?;
+        self.lap(Step::Parse);
         let decided = decide_all(self, caller, &call.about(), &names).await?;
         let lane = if names.iter().any(|name| name.as_str() == RECORD) { Lane::Review } else { Lane::Query };
         let _seat = hub.limits.seat(lane, caller.department().as_str()).await?;
+        self.lap(Step::Wait);
         let mut tables = Vec::with_capacity(decided.len());
         for one in &decided {
             tables.push(self.open(one).await?);
         }
+        self.lap(Step::Open);
         let rest = self.deadline.saturating_duration_since(Instant::now());
         let sealed = hub.engine.run(Statement { checked, params, tables }, rest).await?;
+        self.lap(Step::Plan);
         self.encode(sealed).await
     }
 
@@ -190,6 +201,7 @@ impl Line {
         let item = call::code_or_digest(&asked.item, &hub.keys);
         self.draft.shape = format!("{} keys of {item}", asked.values.len());
         let name = ResourceName(call.resource.clone());
+        self.lap(Step::Parse);
         let decided = decide_all(self, caller, &call.about(), std::slice::from_ref(&name)).await?;
         let one = decided.first().ok_or(Error::NotFound)?;
         let sight = one.permit.sight();
@@ -198,6 +210,7 @@ impl Line {
         }
         let projection = resolve::projection(sight, call.items.as_deref())?;
         let _seat = hub.limits.seat(Lane::Lookup, caller.department().as_str()).await?;
+        self.lap(Step::Wait);
         let sealed = crate::engine::lookup(
             &hub.sources,
             &one.published.resource,
@@ -206,6 +219,7 @@ impl Line {
             (&asked.item, &asked.values),
         )
         .await?;
+        self.lap(Step::Execute);
         self.encode(sealed).await
     }
 
@@ -217,7 +231,9 @@ impl Line {
             held_bytes_max: engine.held_bytes_max,
             stream_bytes_max: engine.stream_bytes_max,
         };
-        sealed.encode(self.format, &self.draft.receipt.to_string(), ceilings).await
+        let body = sealed.encode(self.format, &self.draft.receipt.to_string(), ceilings).await?;
+        self.lap(Step::Encode);
+        Ok(body)
     }
 
     /// Opens the rows behind a permit; the record itself is a table of the log.
@@ -271,6 +287,7 @@ impl Line {
         let whole = asked.to_string();
         let max = crate::audit::SIDE_BYTES_MAX;
         if whole.len() <= max {
+            self.hub.limits.side(&self.draft.account, whole.len())?;
             self.side = Some(whole.into_bytes());
             return Ok(());
         }

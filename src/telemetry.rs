@@ -1,16 +1,69 @@
 //! Metrics and log set-up. Telemetry is not the record: it may be filtered, and it never carries personal data.
 //!
-//! INVARIANT: labels are codes, operations and status classes, never ids, names or values.
+//! INVARIANT: labels are codes, operations, steps and status classes, never ids, names or values.
+
+use std::time::Instant;
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
+
+/// A step of the straight line, as `tongqu_step_seconds` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Admit,
+    Authenticate,
+    Parse,
+    Resolve,
+    Decide,
+    /// For a seat in the lane.
+    Wait,
+    Open,
+    Plan,
+    /// Rows by key, governed.
+    Execute,
+    /// Rows of a statement as they are made, governed and encoded.
+    Encode,
+    Record,
+    Release,
+    Receipt,
+}
+
+impl Step {
+    const NAMES: [&'static str; 13] = [
+        "admit",
+        "authenticate",
+        "parse",
+        "resolve",
+        "decide",
+        "wait",
+        "open",
+        "plan",
+        "execute",
+        "encode",
+        "record",
+        "release",
+        "receipt",
+    ];
+}
+
+/// A call's own stopwatch: every lap is a step.
+#[derive(Debug, Clone, Copy)]
+pub struct Laps(Instant);
+
+impl Laps {
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+}
 
 /// What the hub counts.
 pub struct Metrics {
     registry: Registry,
     calls: IntCounterVec,
     seconds: HistogramVec,
+    /// By [`Step`]: looked up once, since every call passes all of them.
+    steps: [Histogram; Step::NAMES.len()],
     rows: IntCounterVec,
     memory: IntGauge,
     entries: IntGauge,
@@ -35,24 +88,41 @@ impl Metrics {
                 .buckets(buckets),
             &["route"],
         )?;
+        let buckets =
+            vec![1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
+        let step_seconds = HistogramVec::new(
+            HistogramOpts::new("tongqu_step_seconds", "Time of a call by step of the line").buckets(buckets),
+            &["step"],
+        )?;
+        let steps = Step::NAMES.map(|name| step_seconds.with_label_values(&[name]));
         let rows = IntCounterVec::new(Opts::new("tongqu_rows_total", "Rows released"), &["operation"])?;
         let memory = IntGauge::new("tongqu_engine_memory_bytes", "Memory held by running statements")?;
         let entries = IntGauge::new("tongqu_record_entries", "Entries in the record")?;
         for collector in [
             Box::new(calls.clone()) as Box<dyn prometheus::core::Collector>,
             Box::new(seconds.clone()),
+            Box::new(step_seconds),
             Box::new(rows.clone()),
             Box::new(memory.clone()),
             Box::new(entries.clone()),
         ] {
             registry.register(collector)?;
         }
-        Ok(Self { registry, calls, seconds, rows, memory, entries })
+        Ok(Self { registry, calls, seconds, steps, rows, memory, entries })
     }
 
     pub fn call(&self, route: &str, code: &str, seconds: f64) {
         self.calls.with_label_values(&[route, code]).inc();
         self.seconds.with_label_values(&[route]).observe(seconds);
+    }
+
+    /// The time since the last lap was this step's.
+    pub fn lap(&self, laps: &mut Laps, step: Step) {
+        let now = Instant::now();
+        if let Some(histogram) = self.steps.get(step as usize) {
+            histogram.observe(now.saturating_duration_since(laps.0).as_secs_f64());
+        }
+        laps.0 = now;
     }
 
     pub fn released(&self, operation: &str, rows: u64) {
@@ -76,4 +146,24 @@ pub fn log_to_stderr(filter: &str) {
     let filter = tracing_subscriber::EnvFilter::new(filter);
     // A second initialisation (tests) changes nothing.
     let _set = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_has_its_own_name() -> Result<(), prometheus::Error> {
+        let metrics = Metrics::new()?;
+        let mut laps = Laps::start();
+        for step in [Step::Admit, Step::Wait, Step::Receipt, Step::Receipt] {
+            metrics.lap(&mut laps, step);
+        }
+        let text = metrics.text(0, 0);
+        for (name, count) in [("admit", 1), ("wait", 1), ("receipt", 2), ("plan", 0)] {
+            let line = format!("tongqu_step_seconds_count{{step=\"{name}\"}} {count}\n");
+            assert!(text.contains(&line), "{line} in {text}");
+        }
+        Ok(())
+    }
 }

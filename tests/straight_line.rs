@@ -4,6 +4,7 @@ mod answers;
 mod grants;
 mod limits;
 mod lookups;
+mod overload;
 mod record;
 mod standing;
 mod streams;

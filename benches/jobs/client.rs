@@ -1,7 +1,10 @@
-//! A closed loop over keep-alive connections: as little work per call as HTTP/1.1 allows, so that the server is measured.
+//! HTTP/1.1 over keep-alive connections with as little work per call as possible, so that the server is measured:
+//! a closed loop for throughput, an open loop for latency.
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -18,7 +21,7 @@ pub struct Rate {
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.0}", self.value)?;
+        write!(f, "{:.1}", self.value)?;
         match (self.p50_ms, self.p99_ms) {
             (Some(p50), Some(p99)) => write!(f, " (p50 {p50:.2} ms, p99 {p99:.2} ms)"),
             (Some(p50), None) => write!(f, " (mean {p50:.2} ms)"),
@@ -31,6 +34,23 @@ pub fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: hub\r\n\r\n").into_bytes()
 }
 
+/// What came back.
+#[derive(Debug)]
+pub struct Said {
+    pub status: u16,
+    /// In lower case.
+    pub head: String,
+    /// As it came, chunk sizes and all, when it came in chunks.
+    pub body: Vec<u8>,
+}
+
+impl Said {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let rest = self.head.split(&format!("\r\n{name}:")).nth(1)?;
+        rest.split("\r\n").next().map(str::trim)
+    }
+}
+
 /// One connection and what it read ahead.
 pub struct Connection {
     stream: TcpStream,
@@ -41,11 +61,17 @@ impl Connection {
     pub async fn open(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(16 << 10) })
+        Ok(Self { stream, buffer: Vec::with_capacity(4 << 10) })
     }
 
     /// Sends one call and gives status and body.
     pub async fn call(&mut self, call: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {
+        let said = self.ask(call).await?;
+        Ok((said.status, said.body))
+    }
+
+    /// Sends one call and reads its answer to the end.
+    pub async fn ask(&mut self, call: &[u8]) -> anyhow::Result<Said> {
         self.stream.write_all(call).await?;
         self.buffer.clear();
         let head = loop {
@@ -56,12 +82,22 @@ impl Connection {
         };
         let text = std::str::from_utf8(&self.buffer[..head])?.to_ascii_lowercase();
         let status = text.get(9..12).context("no status")?.parse()?;
-        let length = text.split("content-length:").nth(1).context("no content-length")?;
-        let length: usize = length.split("\r\n").next().unwrap_or_default().trim().parse()?;
-        while self.buffer.len() < head + length {
-            self.more().await?;
-        }
-        Ok((status, self.buffer[head..head + length].to_vec()))
+        let end = match text.split("content-length:").nth(1) {
+            Some(length) => {
+                let length: usize = length.split("\r\n").next().unwrap_or_default().trim().parse()?;
+                while self.buffer.len() < head + length {
+                    self.more().await?;
+                }
+                head + length
+            }
+            None => {
+                while !self.buffer.ends_with(b"\r\n0\r\n\r\n") {
+                    self.more().await?;
+                }
+                self.buffer.len()
+            }
+        };
+        Ok(Said { status, head: text, body: self.buffer[head..end].to_vec() })
     }
 
     async fn more(&mut self) -> anyhow::Result<()> {
@@ -100,12 +136,111 @@ pub async fn closed_loop(
     Ok(rate(latencies, start.elapsed()))
 }
 
-/// Rate and percentiles of calls that ended.
-pub fn rate(mut latencies: Vec<Duration>, elapsed: Duration) -> Rate {
-    latencies.sort_unstable();
-    let at = |part: f64| {
-        let index = (latencies.len() as f64 * part) as usize;
-        latencies.get(index.min(latencies.len().saturating_sub(1))).map(|latency| latency.as_secs_f64() * 1e3)
+/// One call of an open loop: when its answer was there after the start of the loop, how long after its appointed
+/// time, and what was said.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Which call of the loop.
+    pub number: u64,
+    pub ended: Duration,
+    pub took: Duration,
+    pub status: u16,
+    pub retry_after: bool,
+    pub receipt: Option<String>,
+}
+
+impl Outcome {
+    /// None was said when the connection broke: told apart from everything a hub says.
+    fn of(number: u64, ended: Duration, took: Duration, said: Option<&Said>) -> Self {
+        Self {
+            number,
+            ended,
+            took,
+            status: said.map_or(0, |said| said.status),
+            retry_after: said.is_some_and(|said| said.header("retry-after").is_some()),
+            receipt: said.and_then(|said| said.header("tongqu-receipt")).map(str::to_owned),
+        }
+    }
+}
+
+/// A closed loop of different calls, whatever is said to them.
+pub async fn closed_loop_of(
+    address: SocketAddr,
+    connections: usize,
+    length: Duration,
+    call: impl Fn(u64) -> Vec<u8>,
+) -> anyhow::Result<Vec<Outcome>> {
+    let (start, turn, call) = (Instant::now(), AtomicU64::new(0), &call);
+    let turn = &turn;
+    let one = || async move {
+        let mut connection = Connection::open(address).await?;
+        let mut outcomes = Vec::new();
+        while start.elapsed() < length {
+            let (number, sent) = (turn.fetch_add(1, Ordering::Relaxed), Instant::now());
+            let said = connection.ask(&call(number)).await?;
+            outcomes.push(Outcome::of(number, start.elapsed(), sent.elapsed(), Some(&said)));
+        }
+        Ok::<_, anyhow::Error>(outcomes)
     };
-    Rate { value: latencies.len() as f64 / elapsed.as_secs_f64(), p50_ms: at(0.5), p99_ms: at(0.99) }
+    Ok(futures::future::try_join_all((0..connections).map(|_| one())).await?.concat())
+}
+
+/// Sends calls at their appointed times whatever becomes of the earlier ones, over so many connections at most; the
+/// time of an answer counts from the appointment, so a server that falls behind cannot hide it (no coordinated
+/// omission). `after` makes of an answer the call that belongs to it, on the same connection: it counts too.
+pub async fn open_loop(
+    address: SocketAddr,
+    per_second: f64,
+    length: Duration,
+    connections: usize,
+    call: impl Fn(u64) -> Vec<u8>,
+    after: impl Fn(&Said) -> Option<Vec<u8>>,
+) -> anyhow::Result<Vec<Outcome>> {
+    let (start, turn) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+    let (call, after) = (&call, &after);
+    let one = || {
+        let turn = turn.clone();
+        async move {
+            let mut connection = None;
+            let mut outcomes = Vec::new();
+            loop {
+                let number = turn.fetch_add(1, Ordering::Relaxed);
+                let appointed = Duration::from_secs_f64(number as f64 / per_second);
+                if appointed >= length {
+                    return Ok::<_, anyhow::Error>(outcomes);
+                }
+                tokio::time::sleep_until((start + appointed).into()).await;
+                let mut live = match connection.take() {
+                    Some(live) => live,
+                    None => Connection::open(address).await?,
+                };
+                let mut said = live.ask(&call(number)).await;
+                if let Ok(first) = &said
+                    && let Some(next) = after(first)
+                {
+                    said = live.ask(&next).await;
+                }
+                let ended = start.elapsed();
+                let took = ended.saturating_sub(appointed);
+                outcomes.push(Outcome::of(number, ended, took, said.as_ref().ok()));
+                connection = said.is_ok().then_some(live);
+            }
+        }
+    };
+    Ok(futures::future::try_join_all((0..connections).map(|_| one())).await?.concat())
+}
+
+/// A percentile in milliseconds; not a number when there is nothing.
+pub fn percentile_ms(mut latencies: Vec<Duration>, part: f64) -> f64 {
+    latencies.sort_unstable();
+    let index = (latencies.len() as f64 * part) as usize;
+    let found = latencies.get(index.min(latencies.len().saturating_sub(1)));
+    found.map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
+}
+
+/// Rate and percentiles of calls that ended.
+pub fn rate(latencies: Vec<Duration>, elapsed: Duration) -> Rate {
+    let value = latencies.len() as f64 / elapsed.as_secs_f64();
+    let p50 = percentile_ms(latencies.clone(), 0.5);
+    Rate { value, p50_ms: Some(p50), p99_ms: Some(percentile_ms(latencies, 0.99)) }
 }

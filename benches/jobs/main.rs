@@ -1,25 +1,32 @@
-//! Jobs 1 and 8 of the performance plan: the release hub against its peers, same rows, equal answers first, A B A B.
+//! Jobs of the performance plan: the release hub against its peers, same rows, equal answers first, A B A B.
 //!
 //! It starts every server itself, stops only what it started, and writes `benches/README.md` from what it measured.
-//! A ratio below "hold" ends it with exit code 1, after everything is written.
+//! A figure that misses its "hold" ends it with exit code 1, after everything is written.
 
+mod aggregate;
 mod client;
+mod decision;
 mod hub;
+mod idle;
+mod lookup;
+mod machine;
+mod overload;
 mod people;
 mod postgres;
 mod record;
 mod report;
 mod roapi;
+mod soak;
+mod start;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Parser;
 
-use report::{Figures, Report};
+use report::Report;
 
 /// Options; `cargo bench --bench jobs -- --hub target/release/tongqu`.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 pub struct Options {
     /// The release binary.
     #[arg(long)]
@@ -33,8 +40,20 @@ pub struct Options {
     /// Folder for demo, databases and records; not on a memory disk. The demo in it is used again.
     #[arg(long, default_value = env!("CARGO_TARGET_TMPDIR"))]
     dir: PathBuf,
+    /// Which jobs, in this order.
+    #[arg(long, value_delimiter = ',', default_value = "1,4,8,9,11,12,receipt,overload")]
+    jobs: Vec<String>,
+    /// A Python with `duckdb`, from PyPI; without it that peer is left out, and the report says so.
+    #[arg(long)]
+    duckdb: Option<PathBuf>,
     #[arg(long, default_value_t = 1_000_000)]
     residents: u64,
+    /// Entries in the record of job 11.
+    #[arg(long, default_value_t = 1_000_000)]
+    entries: u64,
+    /// Length of the soak.
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Length of one measurement.
@@ -53,15 +72,32 @@ pub struct Options {
 pub const CONNECTIONS: usize = 32;
 /// Processor of the load generators, ours and pgbench.
 pub const LOAD_CPU: &str = "1";
+pub const ALL_CPUS: &str = "0,1";
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     std::fs::create_dir_all(&options.dir)?;
     let mut report = Report::new();
-    job_1(&options, &mut report)?;
-    record::job_8(&options, &mut report)?;
-    report.write(&options)?;
-    anyhow::ensure!(report.holds(), "a ratio is below its hold; see the table");
+    for job in &options.jobs {
+        // What a job starts must not inherit the place of the job before.
+        pin(ALL_CPUS);
+        match job.as_str() {
+            "1" => lookup::job_1(&options, &mut report)?,
+            "4" => aggregate::job_4(&options, &mut report)?,
+            "8" => record::job_8(&options, &mut report)?,
+            "9" => decision::job_9(&options, &mut report)?,
+            "11" => start::job_11(&options, &mut report)?,
+            "12" => idle::job_12(&options, &mut report)?,
+            "receipt" => overload::receipts(&options, &mut report)?,
+            "overload" => overload::job(&options, &mut report)?,
+            "soak" => soak::job(&options, &mut report)?,
+            other => anyhow::bail!("`{other}` is no job; take of 1,4,8,9,11,12,receipt,overload,soak"),
+        }
+        // Kept after each job: a later one that fails takes nothing away.
+        report.write(&options)?;
+    }
+    println!("{}", std::fs::read_to_string(&options.out)?);
+    anyhow::ensure!(report.holds(), "a figure misses its hold; see the tables");
     Ok(())
 }
 
@@ -73,58 +109,4 @@ pub fn pin(processors: &str) -> String {
         true => format!("driver pinned to CPU {processors}; servers use every CPU"),
         false => "the driver could NOT be pinned".to_owned(),
     }
-}
-
-fn job_1(options: &Options, report: &mut Report) -> anyhow::Result<()> {
-    let hub = hub::Hub::start(options)?;
-    let people = people::People::read(&hub.resident_file())?;
-    let postgres = postgres::Postgres::start(options)?;
-    postgres.load(&people)?;
-    let roapi =
-        options.roapi.as_ref().map(|path| roapi::Roapi::start(path, &hub.resident_file())).transpose()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let equal = people::check_equal(&runtime, &hub, &postgres, roapi.as_ref(), &people)?;
-    report.note(format!("equal answers checked first on {equal} look-ups by all servers"));
-    // Only now: what is started earlier must not inherit it.
-    report.note(pin(LOAD_CPU));
-    let length = Duration::from_secs(options.seconds);
-    let mut figures = Figures::default();
-    for round in 0..=options.rounds {
-        // Round 0 warms every server up and is not counted.
-        let mut take = |name: &'static str, rate: client::Rate| {
-            eprintln!("job 1, round {round}: {name} {rate}");
-            if round > 0 {
-                figures.add(name, rate);
-            }
-        };
-        take("disk: fdatasync p50 (µs)", record::fdatasync(&options.dir)?.0);
-        take("disk: fdatasync p99 (µs)", record::fdatasync(&options.dir)?.1);
-        let lookups = hub.lookups(&people, round);
-        take(
-            "hub: lookup",
-            runtime.block_on(client::closed_loop(hub.address, &lookups, CONNECTIONS, length))?,
-        );
-        take("pgbench: prepared select by key", postgres.pgbench("select", length)?);
-        let null = [client::get("/livez")];
-        take(
-            "hub: null route",
-            runtime.block_on(client::closed_loop(hub.address, &null, CONNECTIONS, length))?,
-        );
-        if let Some(roapi) = &roapi {
-            let lookups = roapi.lookups(&people, round);
-            take(
-                "ROAPI: lookup",
-                runtime.block_on(client::closed_loop(roapi.address, &lookups, CONNECTIONS, length))?,
-            );
-        }
-    }
-    report.ratio("1", "hub: lookup", "pgbench: prepared select by key", 0.2, 0.6, &figures);
-    report.ratio("1", "hub: lookup", "hub: null route", 0.3, 0.6, &figures);
-    if roapi.is_some() {
-        report.ratio("1", "hub: lookup", "ROAPI: lookup", 100.0, 300.0, &figures);
-    } else {
-        report.note("ROAPI was not given (`--roapi`): its ratio is missing".to_owned());
-    }
-    report.job("Job 1: point look-up by key", figures);
-    hub.stop()
 }

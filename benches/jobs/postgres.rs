@@ -153,6 +153,36 @@ impl Postgres {
         Ok(rows)
     }
 
+    /// KiB of each of so many backends that ran one prepared select and wait.
+    pub async fn backend_kib(&self, backends: usize) -> anyhow::Result<f64> {
+        use sqlx::{Connection, PgConnection};
+        let server: u32 = std::fs::read_to_string(self.place("data/postmaster.pid"))?
+            .lines()
+            .next()
+            .context("no process")?
+            .trim()
+            .parse()?;
+        let all = || -> anyhow::Result<u64> {
+            let ids = crate::machine::children(server)?;
+            // One that ends meanwhile has no memory.
+            let sum: u64 = ids.into_iter().filter_map(|id| crate::machine::pss_kib(id).ok()).sum();
+            Ok(sum + crate::machine::pss_kib(server)?)
+        };
+        let before = all()?;
+        let url = format!("postgres://bench@127.0.0.1:{}/postgres", self.port);
+        let mut open = Vec::with_capacity(backends);
+        for _ in 0..backends {
+            let mut connection = PgConnection::connect(&url).await?;
+            sqlx::query("SELECT $1::int").bind(1).execute(&mut connection).await?;
+            open.push(connection);
+        }
+        let now = all()?;
+        for connection in open {
+            connection.close().await?;
+        }
+        Ok(now.saturating_sub(before) as f64 / backends as f64)
+    }
+
     /// Transactions a second of a script, 32 clients over TCP, statements prepared, pinned as our own client is.
     pub fn pgbench(&self, script: &str, length: Duration) -> anyhow::Result<Rate> {
         let program = ["/usr/bin/pgbench".into(), self.programs.join("pgbench")];

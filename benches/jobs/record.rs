@@ -37,7 +37,7 @@ pub fn fdatasync(folder: &Path) -> anyhow::Result<(Rate, Rate)> {
 }
 
 /// An entry as a look-up leaves it.
-fn draft() -> Draft {
+pub fn draft() -> Draft {
     let text = str::to_owned;
     Draft {
         account: text("civil-affairs.operator"),

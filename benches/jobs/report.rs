@@ -11,7 +11,12 @@ use crate::client::Rate;
 #[derive(Default)]
 pub struct Figures(BTreeMap<&'static str, Vec<Rate>>);
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// Three digits of small numbers, whole large ones.
+fn short(value: f64) -> String {
+    if value.abs() < 100.0 { format!("{value:.3}") } else { format!("{value:.0}") }
+}
+
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
@@ -23,6 +28,15 @@ impl Figures {
 
     fn values(&self, name: &str) -> Vec<f64> {
         self.0.get(name).map(|rates| rates.iter().map(|rate| rate.value).collect()).unwrap_or_default()
+    }
+
+    pub fn median(&self, name: &str) -> f64 {
+        median(self.values(name))
+    }
+
+    /// The median of the rounds' medians.
+    pub fn median_p50_ms(&self, name: &str) -> f64 {
+        median(self.0.get(name).into_iter().flatten().filter_map(|rate| rate.p50_ms).collect())
     }
 
     fn table(&self) -> String {
@@ -37,8 +51,13 @@ impl Figures {
                 if found.is_empty() { "–".to_owned() } else { format!("{:.2}", median(found)) }
             };
             let (p50, p99) = (latency(|rate| rate.p50_ms), latency(|rate| rate.p99_ms));
-            let _written =
-                writeln!(text, "| {name} | {:.0} | {low:.0} | {high:.0} | {p50} | {p99} |", median(values));
+            let _written = writeln!(
+                text,
+                "| {name} | {} | {} | {} | {p50} | {p99} |",
+                short(median(values)),
+                short(low),
+                short(high)
+            );
         }
         text
     }
@@ -49,6 +68,8 @@ pub struct Report {
     machine: String,
     notes: Vec<String>,
     ratios: Vec<String>,
+    bounds: Vec<String>,
+    texts: Vec<(String, String)>,
     jobs: Vec<(String, Figures)>,
     holds: bool,
 }
@@ -72,6 +93,8 @@ impl Report {
             ),
             notes,
             ratios: Vec::new(),
+            bounds: Vec::new(),
+            texts: Vec::new(),
             jobs: Vec::new(),
             holds: true,
         }
@@ -103,6 +126,42 @@ impl Report {
         ));
     }
 
+    /// A figure that must not be above `hold`, and is good below `goal`.
+    pub fn at_most(&mut self, job: &str, what: &str, value: f64, hold: f64, goal: f64) {
+        self.bound(job, what, value, ("≤", hold, goal), value <= hold, value <= goal);
+    }
+
+    /// A figure that must not be below `hold`, and is good from `goal`.
+    pub fn at_least(&mut self, job: &str, what: &str, value: f64, hold: f64, goal: f64) {
+        self.bound(job, what, value, ("≥", hold, goal), value >= hold, value >= goal);
+    }
+
+    fn bound(
+        &mut self,
+        job: &str,
+        what: &str,
+        value: f64,
+        (sign, hold, goal): (&str, f64, f64),
+        holds: bool,
+        good: bool,
+    ) {
+        let verdict = match (holds, good) {
+            (true, true) => "goal reached",
+            (true, false) => "holds",
+            _ => "**misses hold**",
+        };
+        self.holds &= holds;
+        eprintln!("{job}: {what} {value:.3} {sign} {hold}: {verdict}");
+        self.bounds
+            .push(format!("| {job} | {what} | {value:.3} | {sign} {hold} | {sign} {goal} | {verdict} |"));
+    }
+
+    /// A table or a few sentences under a title.
+    pub fn text(&mut self, title: &str, text: String) {
+        eprintln!("{title}\n{text}");
+        self.texts.push((title.to_owned(), text));
+    }
+
     pub fn holds(&self) -> bool {
         self.holds
     }
@@ -110,11 +169,17 @@ impl Report {
     pub fn write(&self, options: &Options) -> anyhow::Result<()> {
         let mut text = String::from(include_str!("head.md"));
         let roapi = if options.roapi.is_some() { " --roapi $(which roapi)" } else { "" };
+        let duckdb = if options.duckdb.is_some() { " --duckdb $(which python3)" } else { "" };
         writeln!(text, "## Figures\n\nMachine: {}. {}.\n", self.machine, options.when)?;
         writeln!(
             text,
-            "```\ncargo bench --bench jobs -- --hub target/release/tongqu{roapi} --residents {} --rounds {} --seconds {}\n```\n",
-            options.residents, options.rounds, options.seconds
+            "```\ncargo bench --bench jobs -- --hub target/release/tongqu{roapi}{duckdb} --jobs {} --residents {} --entries {} --rounds {} --seconds {} --minutes {}\n```\n",
+            options.jobs.join(","),
+            options.residents,
+            options.entries,
+            options.rounds,
+            options.seconds,
+            options.minutes
         )?;
         for note in &self.notes {
             writeln!(text, "- {note}")?;
@@ -125,6 +190,15 @@ impl Report {
         for ratio in &self.ratios {
             writeln!(text, "{ratio}")?;
         }
+        if !self.bounds.is_empty() {
+            text.push_str("\n| job | figure | measured | hold | goal | |\n|---|---|---|---|---|---|\n");
+        }
+        for bound in &self.bounds {
+            writeln!(text, "{bound}")?;
+        }
+        for (title, found) in &self.texts {
+            writeln!(text, "\n### {title}\n\n{found}")?;
+        }
         for (title, figures) in &self.jobs {
             writeln!(
                 text,
@@ -134,7 +208,6 @@ impl Report {
                 figures.table()
             )?;
         }
-        println!("{text}");
         Ok(std::fs::write(&options.out, text)?)
     }
 }

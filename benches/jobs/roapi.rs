@@ -32,8 +32,25 @@ impl Roapi {
         Ok(roapi)
     }
 
+    /// Asks until a look-up is answered.
+    pub async fn first_answer(&self, id_number: &str) -> anyhow::Result<()> {
+        let call = self.lookup(id_number);
+        let asked = async {
+            let mut tick = tokio::time::interval(Duration::from_millis(2));
+            loop {
+                if let Ok(mut connection) = Connection::open(self.address).await
+                    && let Ok((200, _)) = connection.call(&call).await
+                {
+                    break;
+                }
+                tick.tick().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(120), asked).await.context("ROAPI did not answer in 120 s")
+    }
+
     async fn ready(&self) {
-        let mut tick = tokio::time::interval(Duration::from_millis(200));
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
         loop {
             tick.tick().await;
             if Connection::open(self.address).await.is_ok() {

@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use policies::Operation;
 use policies::decide::Act as LawAct;
+use policies::{Operation, Role};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -16,8 +16,10 @@ use crate::acts::{Act, read_json};
 use crate::engine::encode::Format;
 use crate::error::Error;
 use crate::hub::Hub;
+use crate::limits::Lane;
 use crate::query::{self, Asked};
 use crate::store::change::Given;
+use crate::telemetry::{Laps, Step};
 use crate::{access, publish as publishing, supervise};
 
 type SharedHub = State<Arc<Hub>>;
@@ -33,6 +35,17 @@ pub async fn lookup(State(hub): SharedHub, peer: Peer, headers: HeaderMap, text:
 async fn ask(hub: Arc<Hub>, peer: Peer, headers: HeaderMap, text: Body, operation: Operation) -> Response {
     let Entered { caller, remaining } = match enter(&hub, peer.0, &headers).await {
         Ok(entered) => entered,
+        Err(error) => return error.into_response(),
+    };
+    let lane = match operation {
+        // Told apart by the caller: what is asked is not read yet.
+        _ if caller.has(Role::Reviewer) => Lane::Review,
+        Operation::Query => Lane::Query,
+        Operation::Lookup => Lane::Lookup,
+    };
+    // Kept until the outcome is on record.
+    let _place = match hub.limits.place(lane, caller.department().as_str(), caller.account()) {
+        Ok(place) => place,
         Err(error) => return error.into_response(),
     };
     let (format, asked) = match read_ask(&hub, &headers, text, operation).await {
@@ -229,7 +242,13 @@ pub async fn grant_read(State(hub): SharedHub, peer: Peer, Named(id): Named, hea
 }
 
 pub async fn receipt(State(hub): SharedHub, peer: Peer, Named(id): Named, headers: HeaderMap) -> Response {
-    one(&hub, peer, &headers, id, supervise::receipt).await
+    one(&hub, peer, &headers, id, async |hub, caller, id| {
+        let mut laps = Laps::start();
+        let receipt = supervise::receipt(hub, caller, id).await;
+        hub.metrics.lap(&mut laps, Step::Receipt);
+        receipt
+    })
+    .await
 }
 
 async fn one(

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::hub::Hub;
 use crate::limits::Remaining;
 use crate::query::{Answer, Failure};
+use crate::telemetry::{Laps, Step};
 
 pub const RECEIPT_HEADER: &str = "tongqu-receipt";
 
@@ -33,8 +34,10 @@ pub struct Entered {
 
 /// Admission before any signature is checked, then the token, then the account's own rate.
 pub async fn enter(hub: &Hub, peer: SocketAddr, headers: &HeaderMap) -> Result<Entered, Error> {
+    let mut laps = Laps::start();
     let source = source(hub, peer, headers);
     hub.limits.admit(source)?;
+    hub.metrics.lap(&mut laps, Step::Admit);
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
         hub.limits.failed(source);
@@ -49,6 +52,7 @@ pub async fn enter(hub: &Hub, peer: SocketAddr, headers: &HeaderMap) -> Result<E
             return Err(error);
         }
     };
+    hub.metrics.lap(&mut laps, Step::Authenticate);
     match hub.limits.account(caller.account()) {
         Ok(remaining) => Ok(Entered { caller, remaining }),
         Err(error) => {

@@ -13,7 +13,8 @@ use crate::engine::encode::Format;
 use crate::engine::sealed::{Chunks, SealedBody};
 use crate::error::Error;
 use crate::hub::Hub;
-use crate::limits::Remaining;
+use crate::limits::{Lane, Place, Remaining};
+use crate::telemetry::Step;
 
 /// Bytes that may leave: made only from a recorded, released body.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ async fn refused(hub: &Hub, mut draft: Draft, side: Option<Vec<u8>>, error: Erro
 }
 
 async fn held(line: Line, body: SealedBody) -> Result<Answer, Failure> {
-    let Line { hub, mut draft, side, format, permits, remaining, deadline_us, .. } = line;
+    let Line { hub, mut draft, side, format, permits, remaining, deadline_us, mut laps, .. } = line;
     let mut taken = Taken { hub: hub.clone(), limits: row_limits(&permits), rows: 0 };
     if let Err(error) = taken.add(body.rows()) {
         return Err(refused(&hub, draft, side, error).await);
@@ -71,8 +72,10 @@ async fn held(line: Line, body: SealedBody) -> Result<Answer, Failure> {
     let receipt = draft.receipt.to_string();
     match hub.log.append(draft, side).await {
         Ok(recorded) => {
+            hub.metrics.lap(&mut laps, Step::Record);
             hub.metrics.released(&operation, rows);
             let bytes = body.release(&recorded).map_err(unsealable)?;
+            hub.metrics.lap(&mut laps, Step::Release);
             Ok(Answer { receipt, format, remaining, body: Body::Held(bytes) })
         }
         Err(cause) => {
@@ -84,6 +87,10 @@ async fn held(line: Line, body: SealedBody) -> Result<Answer, Failure> {
 
 async fn stream(line: Line, body: SealedBody) -> Result<Answer, Failure> {
     let Line { hub, mut draft, side, format, permits, remaining, deadline_us, .. } = line;
+    let place = match hub.limits.place(Lane::Stream, &draft.department, &draft.account) {
+        Ok(place) => place,
+        Err(error) => return Err(refused(&hub, draft, side, error).await),
+    };
     let mut taken = Taken { hub: hub.clone(), limits: row_limits(&permits), rows: 0 };
     if let Err(error) = taken.add(body.rows()) {
         return Err(refused(&hub, draft, side, error).await);
@@ -104,7 +111,7 @@ async fn stream(line: Line, body: SealedBody) -> Result<Answer, Failure> {
     let idle = Duration::from_millis(hub.config.engine.idle_timeout_ms);
     draft.kind = Kind::Closed;
     draft.opened_index = Some(opened.index());
-    let flow = Flow { hub: hub.clone(), permits, deadline_us, taken, sender, idle };
+    let flow = Flow { hub: hub.clone(), permits, deadline_us, taken, sender, idle, _place: place };
     hub.work.spawn(flow.run(chunks, draft));
     Ok(Answer { receipt, format, remaining, body: Body::Stream(receiver) })
 }
@@ -120,6 +127,7 @@ struct Flow {
     taken: Taken,
     sender: mpsc::Sender<Result<Vec<u8>, Error>>,
     idle: Duration,
+    _place: Place,
 }
 
 impl Flow {

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::hub::Hub;
 use crate::store::StoreError;
 use crate::store::resources::Published;
+use crate::telemetry::Step;
 
 /// A resource of the call with the permit for it.
 pub(super) struct Decided {
@@ -38,6 +39,7 @@ pub(super) async fn decide_all(
         published.push(found);
     }
     named_grants_exist(&hub, caller, about, names).await?;
+    line.lap(Step::Resolve);
     let mut decided = Vec::with_capacity(names.len());
     for (index, found) in published.iter().enumerate() {
         let beside = published.iter().enumerate().filter(|(other, _)| *other != index);
@@ -63,6 +65,7 @@ pub(super) async fn decide_all(
         line.permits.push(permit.clone());
         decided.push(Decided { published: found.clone(), permit });
     }
+    line.lap(Step::Decide);
     Ok(decided)
 }
 

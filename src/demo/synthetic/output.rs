@@ -11,7 +11,7 @@ use arrow::array::{
 use catalog::Resource;
 use chrono::NaiveDate;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::Compression;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
@@ -100,7 +100,8 @@ impl ParquetFile {
         let draft = Draft::new(target)?;
         let mut properties = WriterProperties::builder()
             .set_created_by("tongqu demo".into())
-            .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+            // Light: a look-up opens one page a column, and setting up zstd costs more than what a page holds.
+            .set_compression(Compression::LZ4_RAW)
             .set_max_row_group_row_count(Some(GROUP_ROWS))
             .set_data_page_row_count_limit(PAGE_ROWS)
             .set_write_batch_size(PAGE_ROWS)
