@@ -7,5 +7,6 @@ mod licences;
 mod openapi;
 mod straight_line;
 mod support;
+mod tamper;
 mod tidy;
 mod tokens;

@@ -46,7 +46,7 @@ pub struct Receipt {
     pub origin: String,
     pub index: u64,
     pub entry: String,
-    /// Salt of the commitment in the entry, in hexadecimal.
+    /// Salt of the commitment in the entry, in hexadecimal; empty where the entry commits to no answer.
     pub salt: String,
     pub proof: Vec<String>,
     /// Signed note over the tree head that every proof leads to.
@@ -97,13 +97,14 @@ pub(super) fn make(core: &Core, id: &ReceiptId) -> Result<Option<Receipt>, ReadE
         _ => None,
     };
     let id = id.to_string();
+    let commits = !entry.draft.commitment.is_empty();
     Ok(Some(Receipt {
         v: 1,
         state,
         origin: core.keys.origin().to_owned(),
         index,
         entry: STANDARD.encode(&bytes),
-        salt: hex(&core.keys.salt_for(&id)),
+        salt: if commits { hex(&core.keys.salt_for(&id)) } else { String::new() },
         proof,
         checkpoint: String::from_utf8(checkpoint).unwrap_or_default(),
         opened,

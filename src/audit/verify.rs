@@ -254,14 +254,27 @@ pub fn verify_receipt(receipt: &[u8], verifier_key: &str, answer: Option<&[u8]>)
             return Err(Fault::Receipt("the intent of the stream is another one"));
         }
     }
-    let salt = unhex::<32>(&receipt.salt).ok_or(Fault::Receipt("the salt is malformed"))?;
-    if let Some(answer) = answer {
-        let commitment = hex(&sha256(&[&salt, &sha256(&[answer])]));
-        if commitment != entry.draft.commitment {
-            return Err(Fault::Receipt("the answer is not the one that was recorded"));
-        }
-    }
+    check_answer(&receipt, &entry, answer)?;
     Ok(Verified { receipt, entry, answer_matches: answer.is_some() })
+}
+
+/// The salt, and the answer when it was given. A salt without a commitment would be a member that nothing proves.
+fn check_answer(receipt: &Receipt, entry: &Entry, answer: Option<&[u8]>) -> Result<(), Fault> {
+    let commitment = &entry.draft.commitment;
+    let salt = unhex::<32>(&receipt.salt);
+    if salt.is_none() && !(receipt.salt.is_empty() && commitment.is_empty()) {
+        return Err(Fault::Receipt("the salt is malformed"));
+    }
+    if salt.is_some() && commitment.is_empty() {
+        return Err(Fault::Receipt("there is a salt, but the entry commits to no answer"));
+    }
+    let Some(answer) = answer else { return Ok(()) };
+    let given = salt.map(|salt| hex(&sha256(&[&salt, &sha256(&[answer])])));
+    if given.as_ref() == Some(commitment) {
+        Ok(())
+    } else {
+        Err(Fault::Receipt("the answer is not the one that was recorded"))
+    }
 }
 
 fn prove(checkpoint: &Checkpoint, index: u64, entry: &str, proof: &[String]) -> Result<Entry, Fault> {
