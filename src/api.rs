@@ -1,7 +1,9 @@
 //! The HTTP edge: the whole API in one table, translated to flows and back; it decides nothing.
 
 mod calls;
+pub mod docs;
 mod door;
+mod handshakes;
 pub mod openapi;
 pub mod server;
 
@@ -32,6 +34,7 @@ pub struct Route {
 const JSON: &[&str] = &["application/json"];
 const ROWS: &[&str] = &["application/json", "application/vnd.apache.arrow.stream"];
 const TEXT: &[&str] = &["text/plain"];
+const PAGE: &[&str] = &["text/html"];
 const BYTES: &[&str] = &["application/octet-stream"];
 
 /// Every route of the hub, one a line.
@@ -67,6 +70,8 @@ pub fn routes() -> Vec<Route> {
         row("GET", "/v1/audit/tile/{*path}", "read_tile", "Tiles of the record (C2SP tlog-tiles), for reviewers", None, (200, BYTES, "Tile"), get(calls::tile)),
         row("GET", "/v1/audit/side/{id}", "open_side", "The sealed detail of an entry by its index, for reviewers; on record", None, (200, JSON, "Side"), get(calls::side)),
         row("GET", "/openapi.json", "read_openapi", "This API as OpenAPI 3.1", None, (200, JSON, "OpenApi"), get(calls::openapi)),
+        row("GET", "/docs", "browse", "This API to browse", None, (200, PAGE, "Text"), get(docs::page)),
+        row("GET", "/docs/{file}", "browse_file", "What that page is made of", None, (200, BYTES, "Tile"), get(docs::file)),
         row("GET", "/livez", "live", "The process runs", None, (200, TEXT, "Text"), get(calls::live)),
         row("GET", "/readyz", "ready", "Facts can be read and the record written", None, (200, TEXT, "Text"), get(calls::ready)),
         row("GET", "/metrics", "metrics", "Prometheus metrics, without personal data", None, (200, TEXT, "Text"), get(calls::metrics)),

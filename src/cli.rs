@@ -13,6 +13,7 @@ use crate::clock::{Clock, SECOND_US};
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::store::organisation::Organisation;
+use crate::tls::Tls;
 use crate::{api, demo, publish};
 
 /// Tongqu: a data-sharing exchange hub whose answers leave evidence.
@@ -115,7 +116,10 @@ impl Cli {
 
 fn check(path: &Path) -> anyhow::Result<()> {
     let config = Config::read(path)?;
-    let doubts = config.doubts();
+    let mut doubts = config.doubts();
+    if let Some(files) = &config.hub.tls {
+        doubts.extend(Tls::open(files, Clock::system().now_us()).err().map(|cause| cause.to_string()));
+    }
     anyhow::ensure!(doubts.is_empty(), "`{}` is refused:\n- {}", path.display(), doubts.join("\n- "));
     println!("`{}` is sound", path.display());
     Ok(())
@@ -125,7 +129,7 @@ async fn serve(path: &Path) -> anyhow::Result<()> {
     let hub = Hub::open(Config::read(path)?, Clock::system()).await?;
     declare(&hub).await?;
     let listener = tokio::net::TcpListener::bind(hub.config.hub.listen).await?;
-    tracing::info!(address = %listener.local_addr()?, "serving");
+    tracing::info!(address = %listener.local_addr()?, tls = hub.tls.is_some(), "serving");
     serve_until(hub, listener, stop_signal()).await
 }
 
@@ -163,7 +167,7 @@ pub async fn serve_until(
     let server = tokio::spawn(api::server::serve(hub.clone(), listener));
     let keeper = tokio::spawn({
         let hub = hub.clone();
-        async move { hub.keep().await }
+        async move { tokio::join!(hub.keep(), hub.keep_certificate()) }
     });
     stop.await;
     hub.closing.cancel();

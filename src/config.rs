@@ -36,12 +36,26 @@ pub struct HubConfig {
     pub behind_proxy: bool,
     /// Addresses of that proxy; only from them is `X-Forwarded-For` believed.
     pub proxies: Vec<std::net::IpAddr>,
+    /// TLS of the hub's own.
+    pub tls: Option<TlsConfig>,
+    /// False keeps the process out of core dumps and away from debuggers of its own user.
+    pub core_dumps: bool,
     /// IANA zone whose midnight ends a day (rows a day).
     pub zone: String,
     /// Departments, people and systems, read at start.
     pub organisation: Option<PathBuf>,
     /// Library files read at start beside the built-in ones' shapes.
     pub libraries: Vec<PathBuf>,
+}
+
+/// PEM files; their identity is looked at while the hub runs, so that a new pair needs no restart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The hub's own certificate first, then the chain to its authority.
+    pub certificate: PathBuf,
+    /// Its private key, mode 0600.
+    pub key: PathBuf,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,6 +103,9 @@ pub struct LimitsConfig {
     pub header_bytes_max: usize,
     /// Open connections; one more waits in the listen queue.
     pub connections_max: usize,
+    /// TLS handshakes in flight; one more ends the oldest.
+    pub handshakes_max: usize,
+    pub handshake_timeout_ms: u64,
     pub header_timeout_ms: u64,
     pub body_timeout_ms: u64,
     /// Calls a minute of one address without a valid token.
@@ -158,6 +175,8 @@ impl Default for HubConfig {
             directory: PathBuf::from("tongqu"),
             behind_proxy: false,
             proxies: Vec::new(),
+            tls: None,
+            core_dumps: false,
             zone: "Asia/Shanghai".to_owned(),
             organisation: None,
             libraries: Vec::new(),
@@ -182,6 +201,8 @@ impl Default for LimitsConfig {
             body_bytes_max: 1 << 20,
             header_bytes_max: 32 << 10,
             connections_max: 10_000,
+            handshakes_max: 256,
+            handshake_timeout_ms: 5_000,
             header_timeout_ms: 10_000,
             body_timeout_ms: 10_000,
             unauthenticated_per_minute: 600,
@@ -272,6 +293,10 @@ impl Config {
         for issuer in &mut self.authn.issuers {
             issuer.jwks = folder.join(&issuer.jwks);
         }
+        if let Some(tls) = &mut self.hub.tls {
+            tls.certificate = folder.join(&tls.certificate);
+            tls.key = folder.join(&tls.key);
+        }
     }
 
     pub fn store_path(&self) -> PathBuf {
@@ -298,11 +323,17 @@ impl Config {
     pub fn doubts(&self) -> Vec<String> {
         let mut doubts = Vec::new();
         let loopback = self.hub.listen.ip().is_loopback();
-        if !loopback && !self.hub.behind_proxy {
+        if !loopback && !self.hub.behind_proxy && self.hub.tls.is_none() {
             doubts.push(format!(
-                "`hub.listen` {} is off loopback without TLS; put a proxy in front and set `hub.behind_proxy`",
+                "`hub.listen` {} is off loopback without TLS; set `hub.tls`, or put a proxy in front and set `hub.behind_proxy`",
                 self.hub.listen
             ));
+        }
+        if self.hub.tls.is_some() && self.limits.handshakes_max >= self.limits.connections_max {
+            doubts.push(
+                "`limits.handshakes_max` must be below `limits.connections_max`, or handshakes take every connection"
+                    .to_owned(),
+            );
         }
         if self.authn.issuers.iter().any(|issuer| issuer.demo) && !loopback {
             doubts
@@ -332,6 +363,13 @@ impl Config {
 /// What the log shows: `TONGQU_LOG`, by default `info`.
 pub fn log_filter() -> String {
     std::env::var("TONGQU_LOG").unwrap_or_else(|_unset| "info,sqlx=warn".to_owned())
+}
+
+/// Where systemd waits for word of the start (`Type=notify`), and how often it wants a sign of life, in microseconds.
+pub fn supervisor() -> Option<(std::ffi::OsString, Option<u64>)> {
+    let socket = std::env::var_os("NOTIFY_SOCKET")?;
+    let watchdog_us = std::env::var("WATCHDOG_USEC").ok().and_then(|text| text.parse().ok());
+    Some((socket, watchdog_us))
 }
 
 /// A record on tmpfs is gone with the power.
@@ -386,6 +424,13 @@ mod tests {
             assert!(doubts.contains(expect), "{doubts}");
         };
         check(|c| c.hub.listen = "0.0.0.0:80".parse().expect("address"), "off loopback");
+        check(
+            |c| {
+                c.hub.tls = Some(TlsConfig { certificate: "c.pem".into(), key: "k.pem".into() });
+                c.limits.connections_max = 10;
+            },
+            "handshakes_max",
+        );
         check(|c| c.hub.zone = "Asia/Nowhere".to_owned(), "IANA");
         check(|c| c.hub.id = "a b".to_owned(), "hub.id");
         check(|c| c.hub.directory = PathBuf::from("/dev/shm/tongqu"), "memory disk");

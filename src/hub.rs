@@ -8,6 +8,7 @@ use catalog::Purposes;
 use connectors::{SourceLimits, Sources};
 use policies::decide::Law;
 use policies::{GrantId, PseudonymKey};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,6 +21,10 @@ use crate::engine::Engine;
 use crate::limits::Limits;
 use crate::store::Store;
 use crate::telemetry::Metrics;
+use crate::tls::Tls;
+
+/// How often the certificate's files are looked at.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// All parts of a running hub. Flows take `&Hub`; there is no global state.
 pub struct Hub {
@@ -37,6 +42,8 @@ pub struct Hub {
     pub purposes: Purposes,
     pub stops: Stops,
     pub metrics: Metrics,
+    /// None speaks plain HTTP.
+    pub tls: Option<Tls>,
     /// Cancelled when the hub begins to stop.
     pub closing: CancellationToken,
     /// Deliveries and records that must end before the log closes.
@@ -74,6 +81,7 @@ impl Hub {
     pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Arc<Self>> {
         let doubts = config.doubts();
         anyhow::ensure!(doubts.is_empty(), "the configuration is refused:\n- {}", doubts.join("\n- "));
+        let tls = config.hub.tls.as_ref().map(|files| Tls::open(files, clock.now_us())).transpose()?;
         std::fs::create_dir_all(&config.hub.directory)?;
         // Store, indexes and sources hold what only the hub may read.
         std::fs::set_permissions(&config.hub.directory, std::fs::Permissions::from_mode(0o700))?;
@@ -114,7 +122,8 @@ impl Hub {
             pseudonyms: PseudonymKey::master(&keys.pseudonym_master()),
             purposes: Purposes::embedded().map_err(|faults| anyhow::anyhow!("purposes: {faults:?}"))?,
             stops: Stops::default(),
-            metrics: Metrics::new()?,
+            metrics: Metrics::new(tls.is_some())?,
+            tls,
             closing: CancellationToken::new(),
             work: TaskTracker::new(),
             config,
@@ -164,6 +173,28 @@ impl Hub {
                 Err(cause) => tracing::warn!(%cause, "stopped grants cannot be read"),
             }
             self.record_windows().await;
+        }
+    }
+
+    /// While the hub runs: takes a new certificate soon after its files changed, or at once on SIGHUP.
+    pub async fn keep_certificate(&self) {
+        let Some(tls) = &self.tls else { return };
+        let mut hangup = match signal(SignalKind::hangup()) {
+            Ok(hangup) => hangup,
+            Err(cause) => {
+                return tracing::error!(%cause, "SIGHUP cannot be waited for; certificates are not looked at");
+            }
+        };
+        let mut tick = tokio::time::interval(LOOK_EVERY);
+        loop {
+            let asked = tokio::select! {
+                _now = tick.tick() => false,
+                _hung = hangup.recv() => true,
+                () = self.closing.cancelled() => break,
+            };
+            if let Some(taken) = tls.look(self.clock.now_us(), asked) {
+                self.metrics.certificate_looked_at(taken);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! edges: [`api`], [`cli`], [`demo`] · flows: [`publish`], [`access`], [`query`], [`supervise`] · [`engine`] ·
 //! record: [`acts`], [`audit`], [`store`], [`authn`], [`limits`] · ground: [`config`], [`error`], [`clock`],
-//! [`crypto`], [`telemetry`]. ARCHITECTURE.md says who may import whom.
+//! [`crypto`], [`telemetry`], [`tls`]. ARCHITECTURE.md says who may import whom.
 
 pub mod access;
 pub mod acts;
@@ -23,3 +23,4 @@ pub mod query;
 pub mod store;
 pub mod supervise;
 pub mod telemetry;
+pub mod tls;

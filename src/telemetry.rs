@@ -67,6 +67,33 @@ pub struct Metrics {
     rows: IntCounterVec,
     memory: IntGauge,
     entries: IntGauge,
+    tls: Option<TlsMetrics>,
+}
+
+/// Only where the hub speaks TLS itself: a certificate that is not there has no seconds left.
+struct TlsMetrics {
+    handshakes: IntCounterVec,
+    reloads: IntCounterVec,
+    seconds_left: IntGauge,
+}
+
+impl TlsMetrics {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let handshakes = IntCounterVec::new(
+            Opts::new("tongqu_tls_handshakes_total", "TLS handshakes by how they ended"),
+            &["outcome"],
+        )?;
+        let reloads = IntCounterVec::new(
+            Opts::new("tongqu_tls_reloads_total", "New certificates by whether they were taken"),
+            &["outcome"],
+        )?;
+        let seconds_left =
+            IntGauge::new("tongqu_tls_certificate_seconds_left", "Until the certificate in force ends")?;
+        registry.register(Box::new(handshakes.clone()))?;
+        registry.register(Box::new(reloads.clone()))?;
+        registry.register(Box::new(seconds_left.clone()))?;
+        Ok(Self { handshakes, reloads, seconds_left })
+    }
 }
 
 impl std::fmt::Debug for Metrics {
@@ -76,7 +103,7 @@ impl std::fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    pub fn new() -> Result<Self, prometheus::Error> {
+    pub fn new(tls: bool) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let calls = IntCounterVec::new(
             Opts::new("tongqu_calls_total", "Calls by route and outcome code"),
@@ -108,7 +135,8 @@ impl Metrics {
         ] {
             registry.register(collector)?;
         }
-        Ok(Self { registry, calls, seconds, steps, rows, memory, entries })
+        let tls = tls.then(|| TlsMetrics::new(&registry)).transpose()?;
+        Ok(Self { registry, calls, seconds, steps, rows, memory, entries, tls })
     }
 
     pub fn call(&self, route: &str, code: &str, seconds: f64) {
@@ -127,6 +155,24 @@ impl Metrics {
 
     pub fn released(&self, operation: &str, rows: u64) {
         self.rows.with_label_values(&[operation]).inc_by(rows);
+    }
+
+    pub fn handshake(&self, outcome: &str) {
+        if let Some(tls) = &self.tls {
+            tls.handshakes.with_label_values(&[outcome]).inc();
+        }
+    }
+
+    pub fn certificate_looked_at(&self, taken: bool) {
+        if let Some(tls) = &self.tls {
+            tls.reloads.with_label_values(&[if taken { "taken" } else { "refused" }]).inc();
+        }
+    }
+
+    pub fn certificate_ends_in(&self, seconds: i64) {
+        if let Some(tls) = &self.tls {
+            tls.seconds_left.set(seconds);
+        }
     }
 
     /// Prometheus text, with the gauges as they are now.
@@ -154,7 +200,7 @@ mod tests {
 
     #[test]
     fn every_step_has_its_own_name() -> Result<(), prometheus::Error> {
-        let metrics = Metrics::new()?;
+        let metrics = Metrics::new(false)?;
         let mut laps = Laps::start();
         for step in [Step::Admit, Step::Wait, Step::Receipt, Step::Receipt] {
             metrics.lap(&mut laps, step);

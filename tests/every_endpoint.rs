@@ -101,7 +101,7 @@ async fn administrators_see_no_payload() {
 }
 
 fn concrete(route: &Route) -> String {
-    route.path.replace("{id}", "x").replace("{*path}", "0/000")
+    route.path.replace("{id}", "x").replace("{*path}", "0/000").replace("{file}", "start.js")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,4 +9,5 @@ mod straight_line;
 mod support;
 mod tamper;
 mod tidy;
+mod tls;
 mod tokens;

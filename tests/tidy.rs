@@ -131,8 +131,19 @@ fn module_of(path: &Path) -> Option<String> {
 
 #[test]
 fn floors_import_downwards_only() {
-    let record_and_ground =
-        ["acts", "audit", "store", "authn", "limits", "config", "error", "clock", "crypto", "telemetry"];
+    let record_and_ground = [
+        "acts",
+        "audit",
+        "store",
+        "authn",
+        "limits",
+        "config",
+        "error",
+        "clock",
+        "crypto",
+        "telemetry",
+        "tls",
+    ];
     let mut faults = Vec::new();
     for (path, text) in sources() {
         let Some(module) = module_of(&path) else { continue };

@@ -301,6 +301,9 @@ pub async fn ready(State(hub): SharedHub) -> Response {
 }
 
 pub async fn metrics(State(hub): SharedHub) -> String {
+    if let Some(tls) = &hub.tls {
+        hub.metrics.certificate_ends_in(tls.seconds_left(hub.clock.now_us()));
+    }
     hub.metrics.text(hub.engine.memory_bytes(), hub.log.size())
 }
 

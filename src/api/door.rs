@@ -62,6 +62,11 @@ pub async fn enter(hub: &Hub, peer: SocketAddr, headers: &HeaderMap) -> Result<E
     }
 }
 
+/// Admission alone, for what needs no token.
+pub fn admitted(hub: &Hub, peer: Peer, headers: &HeaderMap) -> Result<(), Error> {
+    hub.limits.admit(source(hub, peer.0, headers))
+}
+
 /// The peer, or what a declared proxy says of it.
 fn source(hub: &Hub, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
     if !hub.config.hub.proxies.contains(&peer.ip()) {
@@ -213,8 +218,12 @@ pub async fn measure(State(hub): State<Arc<Hub>>, request: Request, next: Next) 
     let code = response.extensions().get::<Code>().map_or("ok", |code| code.0);
     hub.metrics.call(&route, code, start.elapsed().as_secs_f64());
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // What is the same for everyone says so itself.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if hub.tls.is_some() {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
     response
 }
 

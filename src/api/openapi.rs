@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::docs::FILES;
 use super::{Route, routes};
 
 /// Component schemas (JSON Schema 2020-12); `tests/openapi.rs` holds them against what the hub says and takes.
@@ -41,7 +42,7 @@ fn operation(route: &Route) -> Value {
         .map(|media| {
             let schema = match *media {
                 "application/json" => reference(schema),
-                "text/plain" => json!({"type": "string"}),
+                "text/plain" | "text/html" => json!({"type": "string"}),
                 _ => json!({"type": "string", "format": "binary"}),
             };
             ((*media).to_owned(), json!({ "schema": schema }))
@@ -83,6 +84,11 @@ fn parameters(route: &Route) -> Vec<Value> {
     let mut parameters = Vec::new();
     if route.path.contains("{id}") {
         parameters.push(text("id", "path", true, "Id of the thing"));
+    }
+    if route.path.contains("{file}") {
+        let mut file = text("file", "path", true, "Name of the file");
+        file["schema"] = json!({"type": "string", "enum": FILES});
+        parameters.push(file);
     }
     if route.path.contains("{*path}") {
         parameters.push(text(

@@ -4,16 +4,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::middleware::AddExtension;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
+use super::handshakes::{Handshakes, Turn};
 use super::router;
 use crate::hub::Hub;
+
+type Answers = AddExtension<Router, ConnectInfo<SocketAddr>>;
 
 /// Serves until the hub closes, then lets running answers end.
 pub async fn serve(hub: Arc<Hub>, listener: TcpListener) -> std::io::Result<()> {
@@ -26,6 +33,7 @@ pub async fn serve(hub: Arc<Hub>, listener: TcpListener) -> std::io::Result<()> 
         .keep_alive(true);
     let mut make = router(hub.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let seats = Arc::new(Semaphore::new(limits.connections_max));
+    let handshakes = Arc::new(Handshakes::new(limits));
     let graceful = GracefulShutdown::new();
     loop {
         let seat = tokio::select! {
@@ -45,16 +53,14 @@ pub async fn serve(hub: Arc<Hub>, listener: TcpListener) -> std::io::Result<()> 
             () = hub.closing.cancelled() => break,
         };
         let _small_answers_at_once = stream.set_nodelay(true);
-        let service = match make.call(AsPeer(peer)).await {
-            Ok(service) => service,
+        let answers = match make.call(AsPeer(peer)).await {
+            Ok(answers) => answers,
             Err(never) => match never {},
         };
-        let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-        let connection = graceful.watch(connection);
+        let talk = Talk { builder: builder.clone(), answers, watcher: graceful.watcher() };
+        let (hub, turn) = (hub.clone(), hub.tls.is_some().then(|| handshakes.enter()));
         tokio::spawn(async move {
-            if let Err(cause) = connection.await {
-                tracing::debug!(%cause, "a connection ended early");
-            }
+            connection(&hub, turn, stream, talk).await;
             drop(seat);
         });
     }
@@ -64,6 +70,37 @@ pub async fn serve(hub: Arc<Hub>, listener: TcpListener) -> std::io::Result<()> 
         () = tokio::time::sleep(Duration::from_secs(10)) => tracing::warn!("some connections did not end in time"),
     }
     Ok(())
+}
+
+/// In the clear, or after a handshake within its own ceilings.
+async fn connection(hub: &Hub, turn: Option<Turn>, stream: TcpStream, talk: Talk) {
+    let (Some(tls), Some(turn)) = (&hub.tls, turn) else { return talk.over(stream).await };
+    let handshake = turn.run(tls.acceptor().accept(stream));
+    let shaken = tokio::select! {
+        shaken = handshake => shaken,
+        () = hub.closing.cancelled() => return,
+    };
+    hub.metrics.handshake(shaken.as_ref().map_or_else(|ended| ended.as_str(), |_| "ok"));
+    if let Ok(stream) = shaken {
+        talk.over(stream).await;
+    }
+}
+
+/// HTTP/1.1 over one connection.
+struct Talk {
+    builder: http1::Builder,
+    answers: Answers,
+    watcher: Watcher,
+}
+
+impl Talk {
+    async fn over(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let answers = TowerToHyperService::new(self.answers);
+        let connection = self.builder.serve_connection(TokioIo::new(stream), answers);
+        if let Err(cause) = self.watcher.watch(connection).await {
+            tracing::debug!(%cause, "a connection ended early");
+        }
+    }
 }
 
 /// What axum's connect info is made from.

@@ -182,6 +182,26 @@ fn tiles(who: &Who) -> Vec<Try> {
     tries
 }
 
+fn doc_files() -> Vec<Try> {
+    let long = "9".repeat(2_000);
+    let unknown = [
+        "index.html",
+        "x",
+        "..",
+        "%2e%2e%2fCargo.toml",
+        "%2e%2e",
+        "start.js%00",
+        "%FF",
+        "%20",
+        "人",
+        long.as_str(),
+    ];
+    let mut tries: Vec<Try> =
+        unknown.iter().map(|name| Try { unknown: true, ..one(format!("/docs/{name}"), None, 404) }).collect();
+    tries.extend(tongqu::api::docs::FILES.iter().map(|name| one(format!("/docs/{name}"), None, 200)));
+    tries
+}
+
 /// The row of a route; a route without a row is none.
 pub fn row(name: &str, world: &World, who: &Who) -> Option<Vec<Try>> {
     let lists = |path: &str| vec![one(path, None, 200)];
@@ -209,6 +229,8 @@ pub fn row(name: &str, world: &World, who: &Who) -> Option<Vec<Try>> {
         "read_tile" => tiles(who),
         "open_side" => by_id(world, who, "/v1/audit/side/{id}", "side", None, &[200]),
         "read_openapi" => lists("/openapi.json"),
+        "browse" => lists("/docs"),
+        "browse_file" => doc_files(),
         "live" => lists("/livez"),
         "ready" => lists("/readyz"),
         "metrics" => lists("/metrics"),

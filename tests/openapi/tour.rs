@@ -32,7 +32,7 @@ impl Tour {
         self.seen.borrow_mut().insert(name);
         let routes = routes();
         let route = routes.iter().find(|route| route.name == name).expect("a route");
-        let path = route.path.replace("{id}", id).replace("{*path}", id);
+        let path = route.path.replace("{id}", id).replace("{*path}", id).replace("{file}", id);
         let mut call = self.hub.call(route.method, account, &path);
         if let Some(body) = &body {
             let found = faults(&self.document, &component(route.body.expect("a body")), body);
@@ -115,6 +115,9 @@ async fn what_is_sent_and_said_is_what_the_document_describes() {
         let said = tour.call(plain, OPERATOR, "", None, 200).await;
         assert!(said.headers["content-type"].starts_with("text/plain"), "{plain}: {:?}", said.headers);
     }
+    tour.call("browse", OPERATOR, "", None, 200).await;
+    tour.call("browse_file", OPERATOR, "start.js", None, 200).await;
+    tour.call("browse_file", OPERATOR, "index.html", None, 404).await;
     let sql = "SELECT max(index) AS last FROM system.audit WHERE side IS NOT NULL";
     let index = tour.hub.audit(sql).await[0]["last"].to_string();
     tour.call("open_side", "data-authority.reviewer", &index, None, 200).await;
