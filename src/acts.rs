@@ -71,6 +71,13 @@ impl Act<'_> {
             Ok(None) => self.try_perform(hub, caller, &mut draft, make).await,
             Err(error) => Err(error),
         };
+        // The first call with this key may have been stored and not recorded: it counted only when this one, which
+        // repeats it, had it recorded, and then stood in its way.
+        if let Err(Error::Conflict(_)) = &done
+            && let Ok(Some(given)) = self.given(hub, caller).await
+        {
+            return Ok(given);
+        }
         match done {
             Ok(given) => Ok(given),
             Err(error) => Err(refused(hub, draft, error).await),

@@ -9,3 +9,4 @@ mod judge;
 mod ledger;
 pub mod process;
 mod space;
+mod syscalls;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::ledger::{Client, JOBS, PROVIDER, jobs};
 
 /// The grant of human resources, as the client was told last.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Belief {
     pub id: String,
     /// Acknowledged last.

@@ -78,6 +78,38 @@ impl Client {
         Self { base_url: base_url.to_owned(), ..self.clone() }
     }
 
+    /// The same client with a ledger of its own, so far the same.
+    pub fn forked(&self) -> Self {
+        Self { ledger: Arc::new(Mutex::new(self.kept())), ..self.clone() }
+    }
+
+    /// Status of `/livez`; none when the hub went away.
+    pub async fn alive(&self) -> Option<u16> {
+        self.call(self.http.get(format!("{}/livez", self.base_url)), OPERATOR)
+            .await
+            .map(|answer| answer.status)
+    }
+
+    pub async fn ready(&self) -> bool {
+        let ready = self.call(self.http.get(format!("{}/readyz", self.base_url)), OPERATOR).await;
+        ready.is_some_and(|answer| answer.status == 200)
+    }
+
+    /// Entries under the public checkpoint; none when the hub went away.
+    pub async fn published(&self) -> Option<u64> {
+        let answer =
+            self.call(self.http.get(format!("{}/v1/audit/checkpoint", self.base_url)), OPERATOR).await?;
+        let Body::Complete(note) = answer.body else { return None };
+        String::from_utf8(note).ok()?.lines().nth(1)?.parse().ok()
+    }
+
+    /// Index of the newest answer in the ledger; none when nothing was answered or the hub went away.
+    pub async fn newest_index(&self) -> Option<u64> {
+        let newest = self.ledger.lock().expect("the ledger").last().cloned()?;
+        let call = self.http.get(format!("{}/v1/receipts/{}", self.base_url, newest.receipt));
+        self.call(call, newest.account).await?.json()["index"].as_u64()
+    }
+
     pub fn kept(&self) -> Vec<Kept> {
         self.ledger.lock().expect("the ledger").clone()
     }

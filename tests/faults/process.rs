@@ -126,8 +126,24 @@ impl Running {
         Self::start(&arguments, "Serving on http://", Stdio::piped())
     }
 
+    /// `tongqu serve` as the direct child, its tracer beside it.
+    pub fn serve_traced(directory: &Path, told: &[String]) -> Result<Self, String> {
+        let mut command = Command::new("strace");
+        command
+            .arg("-D")
+            .args(told)
+            .arg(BINARY)
+            .arg("serve")
+            .arg("--config")
+            .arg(directory.join("tongqu.toml"));
+        Self::wait("serving address=", Self::spawn_command(command, Stdio::null()))
+    }
+
     fn start(arguments: &[&std::ffi::OsStr], sign: &str, stdout: Stdio) -> Result<Self, String> {
-        let (mut running, heard) = Self::spawn(arguments, stdout);
+        Self::wait(sign, Self::spawn(arguments, stdout))
+    }
+
+    fn wait(sign: &str, (mut running, heard): (Self, Receiver<String>)) -> Result<Self, String> {
         match address(&heard, sign) {
             Some(address) => {
                 running.base_url = format!("http://{address}");
@@ -143,13 +159,21 @@ impl Running {
     }
 
     fn spawn(arguments: &[&std::ffi::OsStr], stdout: Stdio) -> (Self, Receiver<String>) {
-        let mut child = Command::new(BINARY)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(stdout)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        let mut command = Command::new(BINARY);
+        command.args(arguments);
+        Self::spawn_command(command, stdout)
+    }
+
+    fn spawn_command(mut command: Command, stdout: Stdio) -> (Self, Receiver<String>) {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap_or_else(
+                |cause| {
+                    panic!(
+                        "`{:?}` does not start; `tests/run` installs what is missing: {cause}",
+                        command.get_program()
+                    )
+                },
+            );
         let said = Arc::new(Mutex::new(String::new()));
         let (lines, heard) = channel();
         if let Some(stdout) = child.stdout.take() {
@@ -171,6 +195,26 @@ impl Running {
         self.child.wait().expect("gone");
     }
 
+    /// The thread of this name.
+    pub fn thread(&self, name: &str) -> u32 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("threads");
+        tasks
+            .flatten()
+            .find(|task| {
+                std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
+            })
+            .and_then(|task| task.file_name().to_string_lossy().parse().ok())
+            .unwrap_or_else(|| panic!("no thread `{name}`"))
+    }
+
+    /// As an operator stops it, whatever it says to that.
+    pub fn stop_any(&mut self) {
+        let id = self.child.id().to_string();
+        let _gone =
+            Command::new("kill").args(["-TERM", &id]).stderr(Stdio::null()).status().expect("kill runs");
+        self.child.wait().expect("it ends");
+    }
+
     /// As an operator stops it; everything is published afterwards.
     pub fn stop(mut self) {
         let id = self.child.id().to_string();
@@ -184,6 +228,34 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _gone = self.child.kill();
         let _code = self.child.wait();
+    }
+}
+
+/// `strace` on one thread of a hub.
+pub struct Tracer(Child);
+
+impl Tracer {
+    /// Returns when the thread is traced.
+    pub fn attach(thread: u32, told: &[String]) -> Self {
+        let mut child = Command::new("strace")
+            .args(told)
+            .args(["-p", &thread.to_string()])
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|cause| panic!("strace does not start; `tests/run` installs it: {cause}"));
+        let mut line = String::new();
+        BufReader::new(child.stderr.take().expect("stderr")).read_line(&mut line).expect("a line");
+        assert!(
+            line.contains("attached"),
+            "strace may not trace (root, or `kernel.yama.ptrace_scope` 0): {line}"
+        );
+        Self(child)
+    }
+
+    /// Until what it traced is gone.
+    pub fn wait(mut self) {
+        self.0.wait().expect("strace ends");
     }
 }
 
