@@ -1,17 +1,21 @@
 //! The command line: words in, a flow or an offline check, an exit code out.
 
+mod remote;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::audit::verify::{verify_directory, verify_receipt};
 use crate::authn::signing::SigningKey;
 use crate::clock::{Clock, SECOND_US};
-use crate::config::Config;
+use crate::config::{Config, supervisor};
 use crate::hub::Hub;
+use crate::process::{Supervisor, keep_out_of_core_dumps};
 use crate::store::organisation::Organisation;
 use crate::tls::Tls;
 use crate::{api, demo, publish};
@@ -57,7 +61,7 @@ enum Command {
         #[arg(long, default_value_t = 300)]
         life_s: i64,
     },
-    /// Offline checks of the record.
+    /// Checks of the record, offline or over the network.
     #[command(subcommand)]
     Audit(AuditCommand),
     /// Offline checks of a receipt.
@@ -67,12 +71,15 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
-    /// Check every entry, tile and checkpoint of a record directory; exit 1 when anything is wrong.
+    /// Check every entry, tile and checkpoint of a record directory, or of a hub; exit 1 when anything is wrong.
     Verify {
-        directory: PathBuf,
+        /// Directory, or a hub's address: https, or http to loopback.
+        record: String,
         /// The log's public key (verifier key of C2SP signed-note).
         #[arg(long)]
         key: PathBuf,
+        #[command(flatten)]
+        hub: remote::HubOptions,
     },
 }
 
@@ -106,7 +113,14 @@ impl Cli {
                 println!("{}", SigningKey::read(&key)?.token(&system, &system, &audience, now_s, life_s)?);
                 Ok(())
             }
-            Command::Audit(AuditCommand::Verify { directory, key }) => audit_verify(&directory, &key),
+            Command::Audit(AuditCommand::Verify { record, key, hub }) => {
+                let key = read_key(&key)?;
+                if record.starts_with("http://") || record.starts_with("https://") {
+                    return remote::verify(&record, key, hub).await;
+                }
+                anyhow::ensure!(hub.is_empty(), "{}", remote::ONLY_FOR_A_HUB);
+                audit_verify(Path::new(&record), &key)
+            }
             Command::Receipt(ReceiptCommand::Verify { file, key, answer }) => {
                 receipt_verify(&file, &key, answer.as_deref())
             }
@@ -126,11 +140,47 @@ fn check(path: &Path) -> anyhow::Result<()> {
 }
 
 async fn serve(path: &Path) -> anyhow::Result<()> {
-    let hub = Hub::open(Config::read(path)?, Clock::system()).await?;
+    let config = Config::read(path)?;
+    no_core_dumps(&config)?;
+    let supervisor = match supervisor() {
+        Some((socket, watchdog_us)) => Some(Supervisor::new(&socket, watchdog_us)?),
+        None => None,
+    };
+    // Asks for a new certificate; it must not end a hub that has none.
+    let _hangup = signal(SignalKind::hangup())?;
+    let hub = Hub::open(config, Clock::system()).await?;
     declare(&hub).await?;
     let listener = tokio::net::TcpListener::bind(hub.config.hub.listen).await?;
     tracing::info!(address = %listener.local_addr()?, tls = hub.tls.is_some(), "serving");
-    serve_until(hub, listener, stop_signal()).await
+    serve_until(hub, listener, stopped(supervisor)).await
+}
+
+/// Before keys and rows are in memory.
+pub fn no_core_dumps(config: &Config) -> anyhow::Result<()> {
+    if !config.hub.core_dumps {
+        keep_out_of_core_dumps()
+            .context("core dumps cannot be switched off; set `hub.core_dumps` to live with them")?;
+    }
+    Ok(())
+}
+
+/// Tells the supervisor, from the moment the hub serves until it is told to stop.
+async fn stopped(supervisor: Option<Supervisor>) {
+    let Some(supervisor) = supervisor else { return stop_signal().await };
+    supervisor.say("READY=1");
+    let alive = async {
+        let Some(pace) = supervisor.pace else { return std::future::pending().await };
+        let mut tick = tokio::time::interval(pace);
+        loop {
+            tick.tick().await;
+            supervisor.say("WATCHDOG=1");
+        }
+    };
+    tokio::select! {
+        () = stop_signal() => {}
+        () = alive => {}
+    }
+    supervisor.say("STOPPING=1");
 }
 
 /// Brings the declared organisation and libraries into the store, on record.
@@ -179,7 +229,7 @@ pub async fn serve_until(
 
 /// Interrupt or termination.
 pub async fn stop_signal() {
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+    let mut terminate = match signal(SignalKind::terminate()) {
         Ok(terminate) => terminate,
         Err(cause) => {
             tracing::error!(%cause, "termination cannot be waited for");
@@ -192,8 +242,8 @@ pub async fn stop_signal() {
     }
 }
 
-fn audit_verify(directory: &Path, key: &Path) -> anyhow::Result<()> {
-    let report = verify_directory(directory, &read_key(key)?)
+fn audit_verify(directory: &Path, key: &str) -> anyhow::Result<()> {
+    let report = verify_directory(directory, key)
         .map_err(|fault| anyhow::anyhow!("the record does NOT verify: {fault}"))?;
     println!("{report}");
     Ok(())

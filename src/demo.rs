@@ -57,6 +57,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     fill::fill(&options).await?;
     let mut config = Config::read(&options.dir.join("tongqu.toml"))?;
     config.hub.listen = address;
+    cli::no_core_dumps(&config)?;
     let hub = Hub::open(config, Clock::system()).await?;
     cli::declare(&hub).await?;
     let wanted = register::resources(&options)?;

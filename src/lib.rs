@@ -2,7 +2,7 @@
 //!
 //! edges: [`api`], [`cli`], [`demo`] · flows: [`publish`], [`access`], [`query`], [`supervise`] · [`engine`] ·
 //! record: [`acts`], [`audit`], [`store`], [`authn`], [`limits`] · ground: [`config`], [`error`], [`clock`],
-//! [`crypto`], [`telemetry`], [`tls`]. ARCHITECTURE.md says who may import whom.
+//! [`crypto`], [`process`], [`telemetry`], [`tls`]. ARCHITECTURE.md says who may import whom.
 
 pub mod access;
 pub mod acts;
@@ -18,6 +18,7 @@ pub mod engine;
 pub mod error;
 pub mod hub;
 pub mod limits;
+pub mod process;
 pub mod publish;
 pub mod query;
 pub mod store;

@@ -6,6 +6,7 @@ mod faults;
 mod licences;
 mod openapi;
 mod straight_line;
+mod supervised;
 mod support;
 mod tamper;
 mod tidy;

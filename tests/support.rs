@@ -341,7 +341,7 @@ fn organisation(system: &SigningKey) -> Organisation {
 }
 
 /// The same files under another folder.
-fn link_tree(from: &Path, to: &Path) {
+pub fn link_tree(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder");
     for entry in std::fs::read_dir(from).expect("a folder").flatten() {
         let (source, target) = (entry.path(), to.join(entry.file_name()));

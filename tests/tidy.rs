@@ -141,6 +141,7 @@ fn floors_import_downwards_only() {
         "error",
         "clock",
         "crypto",
+        "process",
         "telemetry",
         "tls",
     ];

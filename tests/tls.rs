@@ -1,6 +1,6 @@
 //! TLS of the hub's own: versions, new certificates under running calls, handshakes that are slow, broken or none.
 
-mod certificates;
+pub mod certificates;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -22,6 +22,9 @@ use super::tree::{Edge, WIDTH, leaf_hash};
 use crate::crypto::{hex, sha256, unhex};
 
 mod folder;
+mod served;
+
+pub use served::{Fetch, Served, verify_served};
 
 /// The first thing found wrong.
 #[derive(Debug, Error)]
@@ -42,6 +45,18 @@ pub enum Fault {
     Index(String),
     #[error("`{0}` does not belong to the record")]
     Stray(String),
+    #[error(
+        "the checkpoint that was kept is malformed or not signed by this key; give the file as it was kept"
+    )]
+    Kept,
+    #[error(
+        "{served} entries are served, but {kept} were there before: an old state is shown or entries are lost; keep both checkpoints and ask the hub's operators"
+    )]
+    Older { kept: u64, served: u64 },
+    #[error(
+        "the first {kept} entries are not those of the checkpoint that was kept: the record was rewritten; keep both checkpoints and ask the hub's operators"
+    )]
+    Forked { kept: u64 },
     #[error("{0}")]
     Receipt(&'static str),
 }
