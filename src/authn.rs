@@ -3,6 +3,8 @@
 //! A token only identifies; roles, department and attributes come from the store at every call.
 //! INVARIANT: the only place that calls `Caller::verified` (kept by `tests/tidy.rs`).
 
+pub mod fetch;
+pub mod issuers;
 pub mod keys;
 pub mod signing;
 pub mod token;
@@ -18,7 +20,8 @@ use crate::config::AuthnConfig;
 use crate::error::Error;
 use crate::store::Store;
 use crate::store::organisation::Account;
-use keys::{KeySet, KeysError};
+use issuers::{IssuerError, Issuers};
+use keys::KeySet;
 use token::{Claims, Token};
 
 /// Clock difference between an issuer and the hub that is forgiven.
@@ -27,15 +30,10 @@ pub const LEEWAY_S: i64 = 30;
 pub const ASSERTION_LIFE_MAX_S: i64 = 300;
 const VERIFIED_MAX: usize = 50_000;
 
-struct Issuer {
-    keys: KeySet,
-    life_max_s: i64,
-}
-
 /// Turns tokens into callers.
 pub struct Authn {
     audience: String,
-    issuers: HashMap<String, Issuer>,
+    issuers: Issuers,
     clock: Clock,
     /// Signatures already checked: token digest → what it said, until it expires or facts change.
     verified: Mutex<HashMap<[u8; 32], Verified>>,
@@ -46,6 +44,8 @@ struct Verified {
     claims: Claims,
     /// Store revision at which the signature was checked: a changed system key makes it stale.
     revision: i64,
+    /// Version of the issuer's keys that checked it: other keys make it stale.
+    keys: u64,
 }
 
 impl std::fmt::Debug for Authn {
@@ -58,14 +58,14 @@ const BAD_TOKEN: Error =
     Error::Unauthenticated("the token is not valid here; get a new one from your issuer");
 
 impl Authn {
-    pub fn new(audience: &str, config: &AuthnConfig, clock: Clock) -> Result<Self, KeysError> {
-        let mut issuers = HashMap::new();
-        for issuer in &config.issuers {
-            let keys = KeySet::read(&issuer.jwks)?;
-            let life_max_s = i64::try_from(issuer.life_max_s).unwrap_or(i64::MAX);
-            issuers.insert(issuer.issuer.clone(), Issuer { keys, life_max_s });
-        }
+    pub fn new(audience: &str, config: &AuthnConfig, clock: Clock) -> Result<Self, IssuerError> {
+        let issuers = Issuers::new(config, &clock)?;
         Ok(Self { audience: audience.to_owned(), issuers, clock, verified: Mutex::new(HashMap::new()) })
+    }
+
+    /// Once a second while the hub runs: the issuers' keys are kept as the issuers publish them.
+    pub fn keep(&self) {
+        self.issuers.keep();
     }
 
     /// The caller behind an `Authorization` header, acting for the named department or the only one there is.
@@ -95,18 +95,22 @@ impl Authn {
 
     fn known(&self, digest: &[u8; 32], revision: i64) -> Option<Claims> {
         let verified = self.verified.lock().ok()?;
-        verified.get(digest).filter(|known| known.revision == revision).map(|known| known.claims.clone())
+        let known = verified.get(digest).filter(|known| known.revision == revision)?;
+        (known.keys == self.issuers.version(&known.claims.iss)).then(|| known.claims.clone())
     }
 
     async fn verify(&self, store: &Store, text: &str, digest: [u8; 32]) -> Result<Claims, Error> {
         let revision = store.revision();
         let token = Token::parse(text).ok_or(BAD_TOKEN)?;
-        let claims = match self.issuers.get(&token.claims().iss) {
+        let (claims, keys) = match self.issuers.get(&token.claims().iss) {
             Some(issuer) => {
-                let claims = token.verify(&issuer.keys).ok_or(BAD_TOKEN)?;
-                (claims.exp - claims.iat <= issuer.life_max_s).then_some(claims).ok_or(BAD_TOKEN)?
+                let keys = issuer.keys_with(token.kid()).await;
+                let claims = token.verify(&keys.set).ok_or(BAD_TOKEN)?;
+                let claims =
+                    (claims.exp - claims.iat <= issuer.life_max_s).then_some(claims).ok_or(BAD_TOKEN)?;
+                (claims, keys.version)
             }
-            None => self.verify_assertion(store, token).await?,
+            None => (self.verify_assertion(store, token).await?, 0),
         };
         if !claims.aud.is_exactly(&self.audience) {
             return Err(BAD_TOKEN);
@@ -115,7 +119,7 @@ impl Authn {
             if verified.len() >= VERIFIED_MAX {
                 verified.clear();
             }
-            verified.insert(digest, Verified { claims: claims.clone(), revision });
+            verified.insert(digest, Verified { claims: claims.clone(), revision, keys });
         }
         Ok(claims)
     }

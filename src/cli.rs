@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::audit::verify::{verify_directory, verify_receipt};
+use crate::authn::issuers::Issuers;
 use crate::authn::signing::SigningKey;
 use crate::clock::{Clock, SECOND_US};
 use crate::config::{Config, supervisor};
@@ -134,9 +135,43 @@ fn check(path: &Path) -> anyhow::Result<()> {
     if let Some(files) = &config.hub.tls {
         doubts.extend(Tls::open(files, Clock::system().now_us()).err().map(|cause| cause.to_string()));
     }
+    doubts.extend(doubts_of_files(&config));
     anyhow::ensure!(doubts.is_empty(), "`{}` is refused:\n- {}", path.display(), doubts.join("\n- "));
     println!("`{}` is sound", path.display());
     Ok(())
+}
+
+/// What a start would refuse in the files that the configuration names.
+fn doubts_of_files(config: &Config) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if let Err(cause) = Issuers::new(&config.authn, &Clock::system()) {
+        doubts.push(cause.to_string());
+    }
+    if let Some(path) = &config.hub.organisation {
+        match read_organisation(path) {
+            Ok(organisation) => doubts.extend(told(path, &organisation.faults())),
+            Err(cause) => doubts.push(format!("{cause:#}")),
+        }
+    }
+    for path in &config.hub.libraries {
+        match std::fs::read_to_string(path).map(|text| catalog::load_library(&text)) {
+            Ok(Ok(_resources)) => {}
+            Ok(Err(faults)) => doubts.extend(told(path, &faults)),
+            Err(cause) => doubts.push(format!("`{}`: {cause}", path.display())),
+        }
+    }
+    doubts
+}
+
+fn told(path: &Path, faults: &catalog::Faults) -> Vec<String> {
+    let line =
+        |fault: &catalog::Fault| format!("`{}` at `{}`: {}", path.display(), fault.pointer, fault.message);
+    faults.0.iter().map(line).collect()
+}
+
+fn read_organisation(path: &Path) -> anyhow::Result<Organisation> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("`{}`", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("`{}`", path.display()))
 }
 
 async fn serve(path: &Path) -> anyhow::Result<()> {
@@ -186,10 +221,7 @@ async fn stopped(supervisor: Option<Supervisor>) {
 /// Brings the declared organisation and libraries into the store, on record.
 pub async fn declare(hub: &Hub) -> anyhow::Result<()> {
     if let Some(path) = &hub.config.hub.organisation {
-        let text = std::fs::read_to_string(path).with_context(|| format!("`{}`", path.display()))?;
-        let organisation: Organisation =
-            toml::from_str(&text).with_context(|| format!("`{}`", path.display()))?;
-        publish::declare(hub, organisation).await.map_err(said)?;
+        publish::declare(hub, read_organisation(path)?).await.map_err(said)?;
     }
     for path in &hub.config.hub.libraries {
         let text = std::fs::read_to_string(path).with_context(|| format!("`{}`", path.display()))?;

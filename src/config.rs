@@ -70,10 +70,20 @@ pub struct SourcesConfig {
     pub index_rows_max: u64,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuthnConfig {
-    /// Issuers of people's tokens.
+    /// Time between two regular fetches of a `jwks_url`.
+    pub refresh_s: u64,
+    /// A token with an unknown key id asks its issuer at most so often.
+    pub unknown_key_interval_s: u64,
+    /// How long such a call waits for the answer.
+    pub unknown_key_wait_ms: u64,
+    /// Fetched keys count so long without being confirmed.
+    pub keys_age_max_s: u64,
+    pub fetch_timeout_ms: u64,
+    pub key_set_bytes_max: usize,
+    /// Issuers of people's tokens; last, as a table of tables ends the keys above.
     pub issuers: Vec<IssuerConfig>,
 }
 
@@ -82,8 +92,18 @@ pub struct AuthnConfig {
 pub struct IssuerConfig {
     /// Exact `iss`.
     pub issuer: String,
-    /// JWKS file with the issuer's public keys.
-    pub jwks: PathBuf,
+    /// JWKS file with the issuer's public keys; read again when it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<PathBuf>,
+    /// Where the issuer publishes them, in place of a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_url: Option<String>,
+    /// PEM file of the only authorities trusted for that URL; without it the machine's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// Lets that URL lead to a private network.
+    #[serde(default)]
+    pub private_addresses: bool,
     /// Longest life of a token, `exp` − `iat`.
     #[serde(default = "one_hour")]
     pub life_max_s: u64,
@@ -195,6 +215,20 @@ impl Default for SourcesConfig {
     }
 }
 
+impl Default for AuthnConfig {
+    fn default() -> Self {
+        Self {
+            refresh_s: 300,
+            unknown_key_interval_s: 30,
+            unknown_key_wait_ms: 1_000,
+            keys_age_max_s: 86_400,
+            fetch_timeout_ms: 5_000,
+            key_set_bytes_max: 65_536,
+            issuers: Vec::new(),
+        }
+    }
+}
+
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
@@ -291,7 +325,9 @@ impl Config {
             *path = folder.join(&*path);
         }
         for issuer in &mut self.authn.issuers {
-            issuer.jwks = folder.join(&issuer.jwks);
+            for path in issuer.jwks.iter_mut().chain(&mut issuer.ca) {
+                *path = folder.join(&*path);
+            }
         }
         if let Some(tls) = &mut self.hub.tls {
             tls.certificate = folder.join(&tls.certificate);
@@ -344,6 +380,11 @@ impl Config {
                 doubts
                     .push(format!("tokens of issuer `{}` live too long; lower `life_max_s`", issuer.issuer));
             }
+        }
+        if self.authn.refresh_s == 0 || self.authn.unknown_key_interval_s == 0 {
+            doubts.push(
+                "`authn.refresh_s` and `authn.unknown_key_interval_s` are 1 second at least".to_owned(),
+            );
         }
         if self.hub.zone.parse::<chrono_tz::Tz>().is_err() {
             doubts.push(format!("`hub.zone` `{}` is no IANA time zone", self.hub.zone));
@@ -431,6 +472,7 @@ mod tests {
             },
             "handshakes_max",
         );
+        check(|c| c.authn.unknown_key_interval_s = 0, "authn.unknown_key_interval_s");
         check(|c| c.hub.zone = "Asia/Nowhere".to_owned(), "IANA");
         check(|c| c.hub.id = "a b".to_owned(), "hub.id");
         check(|c| c.hub.directory = PathBuf::from("/dev/shm/tongqu"), "memory disk");

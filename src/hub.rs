@@ -160,6 +160,7 @@ impl Hub {
                 () = self.closing.cancelled() => break,
             }
             self.limits.sweep();
+            self.authn.keep();
             if let Err(cause) = self.store.retry(&self.log).await {
                 tracing::warn!(%cause, "pending changes are not on record yet");
             }

@@ -154,8 +154,11 @@ impl TestHub {
         config.hub.id = HUB_ID.to_owned();
         config.hub.directory = path.join("hub");
         config.sources.root = path.join("hub/sources");
-        config.authn.issuers =
-            serde_json::from_value(json!([{"issuer": ISSUER, "jwks": jwks}])).expect("issuers");
+        config.authn.issuers.retain(|issuer| issuer.issuer != ISSUER);
+        config
+            .authn
+            .issuers
+            .push(serde_json::from_value(json!({"issuer": ISSUER, "jwks": jwks})).expect("an issuer"));
         let hub = Hub::open(config, clock).await.expect("the hub opens");
         publish::declare(&hub, organisation(&system)).await.expect("organisation");
         publish::load(&hub, catalog::embedded().expect("libraries")).await.expect("resources");

@@ -158,6 +158,9 @@ fn wrong_claims(now: i64) -> Vec<(String, Value)> {
             json!([]),
             json!(["other", "tongqu"]),
             json!([[HUB_ID]]),
+            json!([HUB_ID, "other"]),
+            json!(["other", HUB_ID]),
+            json!([HUB_ID, HUB_ID]),
             json!({"aud": HUB_ID}),
             json!(format!("other {HUB_ID}")),
             json!(format!("{HUB_ID}/")),
@@ -199,6 +202,8 @@ async fn a_claim_of_another_type_or_place_is_no_claim() {
             &probe(&hub, &forge.sign(&forge.header().to_string(), &text)).await,
         );
     }
+    let said = probe(&hub, &forge.token(json!({}), json!({"aud": [HUB_ID]}))).await;
+    assert_eq!(said.status, 200, "a list of this hub alone: {}", said.text());
     let more = json!({"roles": ["authority"], "department": "data-authority", "scope": "admin"});
     let said = probe(&hub, &forge.token(json!({}), more)).await;
     assert_eq!(said.status, 200, "unknown claims are ignored: {}", said.text());

@@ -1,15 +1,21 @@
-//! Public keys by id: an issuer's JWKS file, or the keys registered for a system.
+//! Public keys by id: an issuer's JWKS (RFC 7517), or the keys registered for a system.
 //!
-//! A key fixes its algorithm; a token's header never chooses one.
+//! INVARIANT: a key fixes its algorithm; a token's header never chooses one.
+//! INVARIANT: a private or shared key verifies nothing, wherever it stands.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 
 const KEYS_MAX: usize = 64;
-const RSA_BYTES_MIN: usize = 256;
+/// 2048 to 8192 bits: what is longer costs every check more than it protects.
+const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
+/// Longest key set that is read from a file.
+pub const TEXT_BYTES_MAX: u64 = 1 << 20;
 
 /// Why a key set cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +26,14 @@ pub enum KeysError {
     Json(#[from] serde_json::Error),
     #[error("key {index} is refused: {why}")]
     Key { index: usize, why: &'static str },
+    #[error("the key set has more than {KEYS_MAX} keys")]
+    TooMany,
+    #[error("the key set is larger than {TEXT_BYTES_MAX} bytes")]
+    TooLarge,
+    #[error(
+        "the key set holds no key that the hub can use: EdDSA (Ed25519), ES256 or RSA, each with a `kid` of its own"
+    )]
+    NoneUsable,
 }
 
 /// One verification key and the only algorithm it is used with.
@@ -30,7 +44,11 @@ pub struct Key {
 
 /// Verification keys by `kid`.
 #[derive(Default)]
-pub struct KeySet(HashMap<String, Key>);
+pub struct KeySet {
+    keys: HashMap<String, Key>,
+    /// Keys of a fetched set that the hub does not use.
+    pub left_out: usize,
+}
 
 #[derive(serde::Deserialize)]
 struct Jwks {
@@ -38,36 +56,69 @@ struct Jwks {
 }
 
 impl KeySet {
-    pub fn read(path: &Path) -> Result<Self, KeysError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|cause| KeysError::Read { path: path.to_owned(), cause })?;
-        let set: Jwks = serde_json::from_str(&text)?;
+    /// An operator's own file: one key that is not as it should be refuses the set.
+    pub fn parse(text: &[u8]) -> Result<Self, KeysError> {
+        if text.len() as u64 > TEXT_BYTES_MAX {
+            return Err(KeysError::TooLarge);
+        }
+        let set: Jwks = serde_json::from_slice(text)?;
         Self::from_keys(&set.keys)
+    }
+
+    /// An issuer's published set (RFC 7517, 5): keys for other purposes stand in it too, so what the hub does not use,
+    /// or must not (private, shared, weak, one `kid` twice), is left out, and the rest counts.
+    pub fn parse_lenient(text: &[u8]) -> Result<Self, KeysError> {
+        let published: Jwks = serde_json::from_slice(text)?;
+        if published.keys.len() > KEYS_MAX {
+            return Err(KeysError::TooMany);
+        }
+        let mut set = Self::default();
+        let mut taken: HashMap<&str, usize> = HashMap::new();
+        for kid in published.keys.iter().filter_map(|key| key.get("kid")?.as_str()) {
+            *taken.entry(kid).or_default() += 1;
+        }
+        for value in &published.keys {
+            match read_key(value) {
+                Ok((kid, key)) if taken.get(kid.as_str()) == Some(&1) => {
+                    set.keys.insert(kid, key);
+                }
+                _ => set.left_out += 1,
+            }
+        }
+        if set.is_empty() { Err(KeysError::NoneUsable) } else { Ok(set) }
     }
 
     pub fn from_keys(keys: &[serde_json::Value]) -> Result<Self, KeysError> {
         if keys.len() > KEYS_MAX {
-            return Err(KeysError::Key { index: KEYS_MAX, why: "too many keys; 64 at most" });
+            return Err(KeysError::TooMany);
         }
-        let mut set = HashMap::new();
+        let mut set = Self::default();
         for (index, value) in keys.iter().enumerate() {
             let refused = |why| KeysError::Key { index, why };
             let (kid, key) = read_key(value).map_err(refused)?;
-            if set.insert(kid, key).is_some() {
+            if set.keys.insert(kid, key).is_some() {
                 return Err(refused("its `kid` is taken; give every key its own"));
             }
         }
-        Ok(Self(set))
+        Ok(set)
     }
 
     pub fn get(&self, kid: &str) -> Option<&Key> {
-        self.0.get(kid)
+        self.keys.get(kid)
+    }
+
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
     }
 }
 
 fn read_key(value: &serde_json::Value) -> Result<(String, Key), &'static str> {
     let members = value.as_object().ok_or("it is no object")?;
-    if ["d", "p", "q", "k"].iter().any(|private| members.contains_key(*private)) {
+    if ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].iter().any(|private| members.contains_key(*private)) {
         return Err("it holds a private or shared key; publish the public part only");
     }
     let jwk: Jwk =
@@ -80,9 +131,8 @@ fn read_key(value: &serde_json::Value) -> Result<(String, Key), &'static str> {
         AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => Algorithm::EdDSA,
         AlgorithmParameters::EllipticCurve(point) if point.curve == EllipticCurve::P256 => Algorithm::ES256,
         AlgorithmParameters::RSA(rsa) => {
-            // Base64url carries six bits a character.
-            if rsa.n.len() * 6 / 8 < RSA_BYTES_MIN {
-                return Err("its RSA modulus is shorter than 2048 bits");
+            if !RSA_BYTES.contains(&length(&rsa.n)) || length(&rsa.e) > 4 {
+                return Err("its RSA modulus is not of 2048 to 8192 bits, or its exponent longer than 32");
             }
             match jwk.common.key_algorithm {
                 Some(KeyAlgorithm::PS256) => Algorithm::PS256,
@@ -94,6 +144,12 @@ fn read_key(value: &serde_json::Value) -> Result<(String, Key), &'static str> {
     };
     let decoding = DecodingKey::from_jwk(&jwk).map_err(|_cause| "its numbers cannot be read")?;
     Ok((kid, Key { algorithm, decoding }))
+}
+
+/// Bytes of a base64url number without leading zeros, which would make a short one look long; 0 when it is none.
+fn length(number: &str) -> usize {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(number).unwrap_or_default();
+    bytes.iter().skip_while(|byte| **byte == 0).count()
 }
 
 /// `[A-Za-z0-9._-]`, 1 to 128 characters: a key id is a name, never a path or a query.

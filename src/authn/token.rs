@@ -53,10 +53,11 @@ pub enum Audience {
 }
 
 impl Audience {
+    /// This audience and no other: whoever else a token is for could send it here (RFC 9068, 5).
     pub fn is_exactly(&self, audience: &str) -> bool {
         match self {
             Self::One(one) => one == audience,
-            Self::Several(several) => several.len() <= 16 && several.iter().any(|one| one == audience),
+            Self::Several(several) => matches!(several.as_slice(), [one] if one == audience),
         }
     }
 }
@@ -90,6 +91,11 @@ impl<'a> Token<'a> {
     /// What the token says, unverified: enough to find the issuer.
     pub fn claims(&self) -> &Claims {
         &self.claims
+    }
+
+    /// Which key it says it was signed with.
+    pub fn kid(&self) -> &str {
+        &self.header.kid
     }
 
     /// The claims, when the signature is the named key's in that key's own algorithm.

@@ -22,7 +22,7 @@ pub async fn declare(hub: &TestHub, departments: &str, account: Value) -> Result
     publish::declare(&hub.hub, serde_json::from_value(organisation).expect("an organisation")).await
 }
 
-fn person(id: &str, posts: &[(&str, &str)], disabled: bool) -> Value {
+pub fn person(id: &str, posts: &[(&str, &str)], disabled: bool) -> Value {
     let posts: Vec<Value> =
         posts.iter().map(|(department, role)| json!({"department": department, "role": role})).collect();
     json!({"id": id, "kind": "person", "issuer": ISSUER, "subject": id, "posts": posts, "disabled": disabled})
@@ -125,6 +125,11 @@ fn a_key_set_holds_public_signing_keys_only() {
         ("a private RSA part", json!({"kty": "RSA", "n": modulus(256), "e": "AQAB", "p": "AA", "kid": "r"})),
         ("a short RSA key", json!({"kty": "RSA", "n": modulus(128), "e": "AQAB", "kid": "r"})),
         (
+            "a short RSA key with zeros before it",
+            json!({"kty": "RSA", "n": super::forge::b64([vec![0; 200], vec![0xC5; 128]].concat()), "e": "AQAB", "kid": "r"}),
+        ),
+        ("a long RSA key", json!({"kty": "RSA", "n": modulus(1025), "e": "AQAB", "kid": "r"})),
+        (
             "an RSA key for HS256",
             json!({"kty": "RSA", "n": modulus(256), "e": "AQAB", "alg": "HS256", "kid": "r"}),
         ),
@@ -136,18 +141,31 @@ fn a_key_set_holds_public_signing_keys_only() {
         ("a text", json!("key")),
         ("null", Value::Null),
     ];
+    // A fetched set leaves out what a file is refused for.
     for (what, key) in refused {
+        let set = json!({"keys": [key, ec]}).to_string();
+        let set = KeySet::parse_lenient(set.as_bytes()).expect("one good key");
+        assert_eq!((set.len(), set.left_out, set.get("ec").is_some()), (1, 1, true), "{what}");
+        assert!(
+            KeySet::parse_lenient(json!({"keys": [key]}).to_string().as_bytes()).is_err(),
+            "{what} alone"
+        );
         assert!(KeySet::from_keys(&[key]).is_err(), "{what} was taken");
     }
     assert!(KeySet::from_keys(&[ec.clone(), ec.clone()]).is_err(), "one kid twice was taken");
+    let twice = json!({"keys": [ec, ec, P256::new("other").jwk()]}).to_string();
+    let twice = KeySet::parse_lenient(twice.as_bytes()).expect("one good key");
+    assert!(
+        twice.get("ec").is_none() && twice.get("other").is_some(),
+        "nobody knows which of two keys is meant"
+    );
+    assert!(KeySet::parse_lenient(json!({"keys": vec![ec.clone(); 65]}).to_string().as_bytes()).is_err());
     assert!(KeySet::from_keys(&vec![ec; 65]).is_err(), "65 keys were taken");
-    let folder = tempfile::tempdir().expect("a folder");
     for text in ["", "[]", "{}", r#"{"keys": 1}"#, "{\"keys\": [", "not JSON"] {
-        let path = folder.path().join("keys.json");
-        std::fs::write(&path, text).expect("written");
-        assert!(KeySet::read(&path).is_err(), "`{text}` was taken");
+        assert!(KeySet::parse(text.as_bytes()).is_err(), "`{text}` was taken");
+        assert!(KeySet::parse_lenient(text.as_bytes()).is_err(), "`{text}` was taken");
     }
-    assert!(KeySet::read(&folder.path().join("missing.json")).is_err());
+    assert!(KeySet::parse(&vec![b' '; (1 << 20) + 1]).is_err(), "a file of more than 1 MiB was taken");
 }
 
 #[test]
