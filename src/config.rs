@@ -63,11 +63,11 @@ pub struct TlsConfig {
 pub struct SourcesConfig {
     /// Every file and database of a binding lies below this folder.
     pub root: PathBuf,
-    /// A file without a key index is searched by scan up to this size.
-    pub lookup_scan_bytes_max: u64,
     pub csv_line_bytes_max: usize,
-    /// Cells of a row group that one index build may hold.
+    /// Rows of the files of one resource that can be looked up in.
     pub index_rows_max: u64,
+    /// For how long files that were looked at count as unchanged.
+    pub fresh_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -208,9 +208,9 @@ impl Default for SourcesConfig {
     fn default() -> Self {
         Self {
             root: PathBuf::from("sources"),
-            lookup_scan_bytes_max: 64 << 20,
             csv_line_bytes_max: 1 << 20,
             index_rows_max: 50_000_000,
+            fresh_ms: 100,
         }
     }
 }

@@ -108,7 +108,7 @@ impl Hub {
             .map(|path| Ok((path.display().to_string(), std::fs::read_to_string(path)?)))
             .collect::<std::io::Result<Vec<_>>>()?;
         let source_limits = SourceLimits {
-            lookup_scan_bytes_max: config.sources.lookup_scan_bytes_max,
+            fresh_ms: config.sources.fresh_ms,
             line_bytes_max: config.sources.csv_line_bytes_max,
             index_rows_max: config.sources.index_rows_max,
             ..SourceLimits::default()

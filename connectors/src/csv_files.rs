@@ -20,7 +20,6 @@ use crate::{
     SourceError, SourceLimits,
     csv_records::Records,
     fit,
-    key::{Found, Keys, LookupRows, asked_schema},
     place::Place,
     plan::{Open, SourceExec},
     unfit::Unfit,
@@ -170,30 +169,16 @@ impl CsvFiles {
         Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
     }
 
-    /// Rows of item `number` equal to one of `keys`, by scanning. Blocking.
-    pub(crate) fn lookup(
+    /// Hands the rows of all files, in their order and with all items, to `take`. Blocking.
+    pub(crate) fn read_all(
         &self,
-        number: usize,
-        keys: &Keys,
-        columns: &[usize],
-    ) -> Result<LookupRows, SourceError> {
-        let bytes_max = self.limits.lookup_scan_bytes_max;
-        if self.places.iter().map(|place| place.identity.bytes).sum::<u64>() > bytes_max {
-            return Err(SourceError::NotIndexed { bytes_max });
-        }
-        let mut items = columns.to_vec();
-        items.push(number);
-        let read_schema = Arc::new(self.schema.project(&items)?);
-        let mut found = Found::new(keys, asked_schema(&self.schema, columns)?, &self.limits);
-        let asked: Vec<usize> = (0..columns.len()).collect();
+        take: &mut dyn FnMut(RecordBatch) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
+        let items: Vec<usize> = (0..self.resource.items.len()).collect();
         for place in &self.places {
-            self.read(place, &items, &read_schema, &mut |batch| {
-                let key = Arc::clone(batch.column(columns.len()));
-                found.offer(&batch.project(&asked)?, &key)?;
-                Ok(true)
-            })?;
+            self.read(place, &items, &self.schema, &mut |batch| take(batch).map(|()| true))?;
         }
-        found.finish()
+        Ok(())
     }
 }
 

@@ -27,17 +27,12 @@ pub enum SourceError {
     /// A file is not the one its key index was made for: `source_unavailable` until remounted.
     #[error("the source changed after it was mounted; ask its provider to publish it again")]
     Changed,
-    /// A block of a key index was damaged on disk: `source_unavailable` once, the next look-up builds it again.
+    /// What look-ups read was damaged on disk: `source_unavailable` once, the next one builds it again.
     #[error("the key index was damaged and is built again; try again")]
     IndexDamaged,
     /// The entry has no binding.
     #[error("the resource has no source yet; ask its provider to bind one")]
     Unmounted,
-    /// A look-up would have to scan more than the ceiling.
-    #[error(
-        "a look-up would scan more than {bytes_max} bytes of CSV; convert the source to Parquet to have it indexed"
-    )]
-    NotIndexed { bytes_max: u64 },
     /// The item is not a declared key, or of a type no key can have.
     #[error("`{0}` is not a key of the resource; look up by an item that is declared as a key")]
     NotKey(String),

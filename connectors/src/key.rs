@@ -99,6 +99,11 @@ impl Keys {
         Ok(Self { texts, asked })
     }
 
+    /// Different keys asked.
+    pub(crate) fn len(&self) -> usize {
+        self.asked.len()
+    }
+
     pub(crate) fn hashes(&self) -> impl Iterator<Item = u64> {
         self.asked.keys().map(|key| hash(key))
     }

@@ -13,13 +13,13 @@ pub struct SourceLimits {
     pub footer_bytes_max: u64,
     /// One Parquet row group, uncompressed (a page that unpacks 1:10^5 declares it here).
     pub row_group_bytes_max: u64,
-    /// What a look-up in CSV may scan; above it the provider is asked for Parquet.
-    pub lookup_scan_bytes_max: u64,
+    /// For how long files that were looked at count as unchanged; 0 looks at every call.
+    pub fresh_ms: u64,
     /// Keys in one look-up.
     pub lookup_keys_max: usize,
     /// Rows found by one look-up.
     pub lookup_rows_max: usize,
-    /// Rows one key index may cover.
+    /// Rows of files that can be looked up in.
     pub index_rows_max: u64,
     /// Rows sorted in memory at once while an index is built (16 bytes each).
     pub index_run_rows: usize,
@@ -41,7 +41,7 @@ impl Default for SourceLimits {
             line_bytes_max: 1 << 20,
             footer_bytes_max: 256 << 20,
             row_group_bytes_max: 8 << 30,
-            lookup_scan_bytes_max: 64 << 20,
+            fresh_ms: 0,
             lookup_keys_max: 10_000,
             lookup_rows_max: 100_000,
             index_rows_max: 1_000_000_000,

@@ -2,8 +2,8 @@
 //!
 //! INVARIANT: every read is from a file whose identity is the one that was mounted, else `Changed`.
 
-mod lookup;
 mod reader;
+mod rows;
 mod scan;
 
 use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
@@ -18,7 +18,7 @@ pub(crate) use reader::OpenFile;
 
 use crate::{
     SourceError, SourceLimits, fit,
-    place::{FileIdentity, Place, fingerprint},
+    place::{FileIdentity, Place},
     unfit::Unfit,
 };
 
@@ -26,8 +26,6 @@ use crate::{
 pub(crate) struct MountedFile {
     place: Place,
     metadata: ArrowReaderMetadata,
-    /// First row of each row group.
-    starts: Vec<u64>,
 }
 
 impl MountedFile {
@@ -51,8 +49,6 @@ pub(crate) struct ParquetFiles {
     resource: Arc<Resource>,
     schema: SchemaRef,
     unfit: Arc<Unfit>,
-    limits: SourceLimits,
-    pub(crate) fingerprint: u64,
 }
 
 impl ParquetFiles {
@@ -63,17 +59,10 @@ impl ParquetFiles {
         unfit: Arc<Unfit>,
         limits: &SourceLimits,
     ) -> Result<Self, SourceError> {
-        let fingerprint = fingerprint(&places);
         let mut files = Vec::with_capacity(places.len());
         for place in places {
             let metadata = footer(&place, limits)?;
-            let groups = metadata.metadata().row_groups().iter();
-            let starts = groups.scan(0, |next, group| {
-                let start = *next;
-                *next += group.num_rows() as u64;
-                Some(start)
-            });
-            files.push(Arc::new(MountedFile { starts: starts.collect(), place, metadata }));
+            files.push(Arc::new(MountedFile { place, metadata }));
         }
         let mut faults = Faults::default();
         let mut fields: Vec<Field> = Vec::new();
@@ -94,8 +83,6 @@ impl ParquetFiles {
             schema: resource.schema(),
             resource,
             unfit,
-            limits: limits.clone(),
-            fingerprint,
         })
     }
 

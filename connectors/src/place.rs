@@ -45,6 +45,13 @@ pub(crate) struct Place {
     pub(crate) identity: FileIdentity,
 }
 
+impl Place {
+    /// Whether the same file still lies there.
+    pub(crate) fn unchanged(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|metadata| FileIdentity::of(&metadata) == self.identity)
+    }
+}
+
 /// One number for all files of a mount, stable over restarts.
 pub(crate) fn fingerprint(places: &[Place]) -> u64 {
     let mut text = String::new();

@@ -8,7 +8,11 @@ use std::{
     fs,
     hash::{Hash, Hasher},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use catalog::{Binding, FileFormat, Resource};
@@ -21,24 +25,43 @@ use crate::{
     csv_files::CsvFiles,
     error::blocking,
     key::{Keys, LookupRows, can_be_key},
-    key_index::KeyIndex,
+    keyed_rows::{KeyedRows, Paths, key_items},
     parquet_files::ParquetFiles,
     place::{self, Place, fingerprint},
+    pread::Patience,
     sqlite_table::SqliteTable,
     table::{Kind, SourceTable},
     unfit::Unfit,
 };
 
-type Indexes = Mutex<HashMap<usize, Arc<OnceCell<Arc<KeyIndex>>>>>;
+/// Keys that are looked up on the caller's own thread, as long as nothing waits for the disk.
+const AT_ONCE_KEYS_MAX: usize = 16;
 
 /// One resource version, mounted.
 struct Mount {
+    resource: Arc<Resource>,
     table: Arc<SourceTable>,
     places: Vec<Place>,
-    indexes: Indexes,
+    keyed: Mutex<Arc<OnceCell<Arc<KeyedRows>>>>,
     /// The files are not those of the last check.
     stale: bool,
+    /// When the files were last seen unchanged, in milliseconds since `made`, plus one.
+    seen_ms: AtomicU64,
+    made: Instant,
+    swept: AtomicBool,
     unfit: Arc<Unfit>,
+}
+
+impl Mount {
+    fn see(&self) {
+        self.seen_ms.store(1 + self.made.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Whether the files were looked at so short a time ago that they need not be looked at again.
+    fn fresh(&self, fresh_ms: u64) -> bool {
+        let seen_ms = Duration::from_millis(self.seen_ms.load(Ordering::Relaxed));
+        self.made.elapsed() < seen_ms.saturating_add(Duration::from_millis(fresh_ms)) && fresh_ms > 0
+    }
 }
 
 /// What a check found, for the entry's page.
@@ -55,8 +78,8 @@ pub struct Mounted {
 /// All sources of a hub, below one root.
 pub struct Sources {
     root: PathBuf,
-    index_dir: PathBuf,
-    limits: SourceLimits,
+    index_dir: Arc<Path>,
+    limits: Arc<SourceLimits>,
     mounts: Mutex<HashMap<u64, Arc<Mount>>>,
 }
 
@@ -82,26 +105,16 @@ impl Sources {
     pub fn new(root: &Path, index_dir: &Path, limits: SourceLimits) -> Result<Self, SourceError> {
         let root = fs::canonicalize(root)?;
         fs::create_dir_all(index_dir)?;
-        Ok(Self { root, index_dir: fs::canonicalize(index_dir)?, limits, mounts: Mutex::default() })
+        let index_dir = fs::canonicalize(index_dir)?.into();
+        Ok(Self { root, index_dir, limits: Arc::new(limits), mounts: Mutex::default() })
     }
 
     /// Mounts anew, compares source and items (all faults at once) and builds the indexes of the keys.
     /// Publishing an entry calls this; so does taking in a file that changed.
     pub async fn check(&self, resource: &Resource) -> Result<Mounted, SourceError> {
         let mount = Arc::new(self.mount(resource, false).await?);
-        let source = Source {
-            mount: Arc::clone(&mount),
-            resource: Arc::new(resource.clone()),
-            index_dir: self.index_dir.clone(),
-            limits: self.limits.clone(),
-        };
-        for (number, item) in resource.items.iter().enumerate() {
-            if item.key
-                && can_be_key(item.item_type)
-                && let Kind::Parquet(files) = &mount.table.kind
-            {
-                source.index(number, files).await?;
-            }
+        if !matches!(mount.table.kind, Kind::Sqlite(_)) && key_items(resource).next().is_some() {
+            self.source(Arc::clone(&mount)).keyed().await?;
         }
         let mounted = Mounted {
             rows: match &mount.table.kind {
@@ -121,7 +134,11 @@ impl Sources {
         let version = version(resource);
         let kept = locked(&self.mounts).get(&version).cloned();
         let mount = match kept {
-            Some(kept) if self.same(resource, &kept).await? => kept,
+            Some(kept) if kept.fresh(self.limits.fresh_ms) => kept,
+            Some(kept) if self.same(resource, &kept).await? => {
+                kept.see();
+                kept
+            }
             kept => {
                 let stale =
                     kept.is_some_and(|kept| kept.stale || !matches!(kept.table.kind, Kind::Sqlite(_)));
@@ -130,12 +147,11 @@ impl Sources {
                 mount
             }
         };
-        Ok(Source {
-            mount,
-            resource: Arc::new(resource.clone()),
-            index_dir: self.index_dir.clone(),
-            limits: self.limits.clone(),
-        })
+        Ok(self.source(mount))
+    }
+
+    fn source(&self, mount: Arc<Mount>) -> Source {
+        Source { mount, index_dir: Arc::clone(&self.index_dir), limits: Arc::clone(&self.limits) }
     }
 
     fn keep(&self, version: u64, mount: Arc<Mount>) {
@@ -160,7 +176,8 @@ impl Sources {
     }
 
     async fn places(&self, resource: &Resource) -> Result<Vec<Place>, SourceError> {
-        let (root, binding, limits) = (self.root.clone(), resource.binding.clone(), self.limits.clone());
+        let (root, binding) = (self.root.clone(), resource.binding.clone());
+        let limits = Arc::clone(&self.limits);
         blocking(move || match binding {
             Binding::Unmounted => Err(SourceError::Unmounted),
             Binding::Files { format, path } => place::files(&root, &path, format, &limits),
@@ -173,11 +190,12 @@ impl Sources {
         let places = self.places(resource).await?;
         let before = locked(&self.mounts).get(&version(resource)).map(|mount| Arc::clone(&mount.unfit));
         let unfit = before.unwrap_or_else(|| Arc::new(Unfit::new(resource)));
-        let shared = Arc::new(resource.clone());
+        let declared = Arc::new(resource.clone());
+        let shared = Arc::clone(&declared);
         let kind = match &resource.binding {
             Binding::Unmounted => return Err(SourceError::Unmounted),
             Binding::Files { format, .. } => {
-                let (format, limits) = (*format, self.limits.clone());
+                let (format, limits) = (*format, Arc::clone(&self.limits));
                 let (places, unfit) = (places.clone(), Arc::clone(&unfit));
                 blocking(move || {
                     Ok(match format {
@@ -198,13 +216,19 @@ impl Sources {
                 Kind::Sqlite(Arc::new(mounted))
             }
         };
-        Ok(Mount {
+        let mount = Mount {
+            resource: declared,
             table: Arc::new(SourceTable { schema: resource.schema(), kind }),
             places,
-            indexes: Indexes::default(),
+            keyed: Mutex::default(),
             stale,
+            seen_ms: AtomicU64::new(0),
+            made: Instant::now(),
+            swept: AtomicBool::new(false),
             unfit,
-        })
+        };
+        mount.see();
+        Ok(mount)
     }
 }
 
@@ -212,14 +236,13 @@ impl Sources {
 #[derive(Clone)]
 pub struct Source {
     mount: Arc<Mount>,
-    resource: Arc<Resource>,
-    index_dir: PathBuf,
-    limits: SourceLimits,
+    index_dir: Arc<Path>,
+    limits: Arc<SourceLimits>,
 }
 
 impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Source").field("resource", &self.resource.name).finish_non_exhaustive()
+        f.debug_struct("Source").field("resource", &self.mount.resource.name).finish_non_exhaustive()
     }
 }
 
@@ -237,7 +260,8 @@ impl Source {
         keys: &[String],
         columns: &[usize],
     ) -> Result<LookupRows, SourceError> {
-        let declared = self.resource.items.iter().enumerate().find(|(_, declared)| declared.name == item);
+        let mut declared = self.mount.resource.items.iter().enumerate();
+        let declared = declared.find(|(_, declared)| declared.name == item);
         let Some((number, declared)) =
             declared.filter(|(_, declared)| declared.key && can_be_key(declared.item_type))
         else {
@@ -247,31 +271,51 @@ impl Source {
             return Err(SourceError::Changed);
         }
         let keys = Keys::new(declared.item_type, keys, &self.limits)?;
-        let columns = columns.to_vec();
         match &self.mount.table.kind {
-            Kind::Parquet(files) => {
-                let index = self.index(number, files).await?;
-                let files = Arc::clone(files);
-                let path = self.index_path(number, &files);
-                let found = blocking(move || {
-                    let found = files.lookup(&index, number, &keys, &columns);
-                    files.unchanged()?;
-                    Ok(found)
-                })
-                .await?;
-                if matches!(found, Err(SourceError::IndexDamaged)) {
-                    // Ours to mend, unlike damage in the source: it is built again by the next call.
-                    locked(&self.mount.indexes).remove(&number);
-                    let _ = fs::remove_file(path);
-                }
-                found
-            }
-            Kind::Csv(files) => {
-                let files = Arc::clone(files);
-                blocking(move || files.lookup(number, &keys, &columns)).await
-            }
-            Kind::Sqlite(table) => table.lookup(number, &keys, &columns).await,
+            Kind::Sqlite(table) => table.lookup(number, &keys, columns).await,
+            _ => self.lookup_in_files(number, keys, columns).await,
         }
+    }
+
+    async fn lookup_in_files(
+        &self,
+        number: usize,
+        keys: Keys,
+        columns: &[usize],
+    ) -> Result<LookupRows, SourceError> {
+        self.unchanged().await?;
+        let keyed = self.keyed().await?;
+        self.sweep().await?;
+        if keys.len() <= AT_ONCE_KEYS_MAX
+            && let Ok(Some(found)) = keyed.lookup(number, &keys, columns, Patience::Cached)
+        {
+            return Ok(found);
+        }
+        let columns = columns.to_vec();
+        let found = blocking(move || {
+            // Outer: whether the thread came through; inner: what was found.
+            Ok(keyed.lookup(number, &keys, &columns, Patience::Wait))
+        })
+        .await?;
+        if matches!(found, Err(SourceError::IndexDamaged)) {
+            // Ours to mend, unlike damage in the source: it is built again by the next call.
+            *locked(&self.mount.keyed) = Arc::default();
+            self.paths().discard();
+        }
+        found?.ok_or(SourceError::IndexDamaged)
+    }
+
+    /// The files must be those the row store was made from.
+    async fn unchanged(&self) -> Result<(), SourceError> {
+        if self.mount.fresh(self.limits.fresh_ms) {
+            return Ok(());
+        }
+        let mount = Arc::clone(&self.mount);
+        blocking(move || {
+            let same = mount.places.iter().all(Place::unchanged);
+            same.then(|| mount.see()).ok_or(SourceError::Changed)
+        })
+        .await
     }
 
     /// Cells that did not fit their items, since the first mount of this version.
@@ -284,28 +328,38 @@ impl Source {
         self.mount.unfit.ragged_rows()
     }
 
-    fn index_path(&self, number: usize, files: &ParquetFiles) -> PathBuf {
-        let item = self.resource.items.get(number).map_or("", |item| item.name.as_str());
-        let exact = format!("{:?}\u{0}{:?}", self.resource.name, self.resource.items.get(number));
-        let hash = XxHash64::oneshot(files.fingerprint, exact.as_bytes());
-        let name: String = format!("{}-{item}", self.resource.name)
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || c == '.' || c == '_' { c } else { '-' })
-            .take(128)
-            .collect();
-        self.index_dir.join(format!("{name}-{hash:016x}.idx"))
+    fn paths(&self) -> Paths {
+        Paths::new(&self.index_dir, &self.mount.resource, fingerprint(&self.mount.places))
     }
 
-    /// The key index of an item, opened or built once however many ask at the same time.
-    async fn index(&self, number: usize, files: &Arc<ParquetFiles>) -> Result<Arc<KeyIndex>, SourceError> {
-        let cell = Arc::clone(locked(&self.mount.indexes).entry(number).or_default());
-        let index = cell.get_or_try_init(|| {
-            let (files, path) = (Arc::clone(files), self.index_path(number, files));
+    /// The version in force removes what was made for others; one that is only checked may never come into force.
+    async fn sweep(&self) -> Result<(), SourceError> {
+        if self.mount.swept.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let paths = self.paths();
+        blocking(move || {
+            paths.sweep();
+            Ok(())
+        })
+        .await
+    }
+
+    /// Row store and indexes of the files, opened or built once however many ask at the same time.
+    async fn keyed(&self) -> Result<Arc<KeyedRows>, SourceError> {
+        let cell = Arc::clone(&locked(&self.mount.keyed));
+        let keyed = cell.get_or_try_init(|| {
+            let (mount, paths, limits) = (Arc::clone(&self.mount), self.paths(), Arc::clone(&self.limits));
             blocking(move || {
-                files.unchanged()?;
-                Ok(Arc::new(files.index(number, &path)?))
+                let unchanged = || mount.places.iter().all(Place::unchanged).then_some(());
+                unchanged().ok_or(SourceError::Changed)?;
+                let keyed = KeyedRows::open_or_build(&paths, &mount.resource, &limits, &|take| {
+                    mount.table.kind.read_all(take)
+                })?;
+                unchanged().ok_or(SourceError::Changed)?;
+                Ok(Arc::new(keyed))
             })
         });
-        Ok(Arc::clone(index.await?))
+        Ok(Arc::clone(keyed.await?))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
@@ -11,13 +11,27 @@ use datafusion::{
     physical_plan::ExecutionPlan,
 };
 
-use crate::{csv_files::CsvFiles, parquet_files::ParquetFiles, sqlite_table::SqliteTable};
+use crate::{SourceError, csv_files::CsvFiles, parquet_files::ParquetFiles, sqlite_table::SqliteTable};
 
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
     Parquet(Arc<ParquetFiles>),
     Csv(Arc<CsvFiles>),
     Sqlite(Arc<SqliteTable>),
+}
+
+impl Kind {
+    /// Hands all rows of a mount of files to `take`, in their order and with all items. Blocking.
+    pub(crate) fn read_all(
+        &self,
+        take: &mut dyn FnMut(RecordBatch) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
+        match self {
+            Self::Parquet(files) => files.read_all(take),
+            Self::Csv(files) => files.read_all(take),
+            Self::Sqlite(_) => Err(SourceError::unavailable("a database is asked itself")),
+        }
+    }
 }
 
 #[derive(Debug)]

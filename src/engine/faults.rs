@@ -107,9 +107,6 @@ fn kind(error: &DataFusionError) -> &'static str {
 /// A source that cannot be opened or read: the caller learns that, the log which resource and why.
 pub(super) fn source(name: &ResourceName, cause: &SourceError) -> Error {
     match cause {
-        SourceError::NotIndexed { .. } => Error::SourceUnavailable(
-            "the source is too large to look up without an index; its provider must convert it to Parquet",
-        ),
         SourceError::TooManyRows { rows_max, .. } => {
             Error::TooManyRows { max: *rows_max as u64, unit: "rows" }
         }

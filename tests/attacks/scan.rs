@@ -37,13 +37,13 @@ pub fn capture() {
     });
 }
 
-/// Files below a folder, by name.
+/// Files below a folder, by name; but row stores, which are the rows.
 pub fn files(folder: &Path, into: &mut Vec<(String, Vec<u8>)>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {
             files(&path, into);
-        } else {
+        } else if path.extension().is_none_or(|ending| ending != "rows") {
             into.push((path.display().to_string(), std::fs::read(&path).expect("read")));
         }
     }

@@ -3,41 +3,16 @@
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
-    fs::{self, File, OpenOptions},
+    fs::File,
     io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    process,
-    sync::atomic::{AtomicU64, Ordering},
 };
 
 use super::{
-    BLOCK_BYTES, BLOCK_RECORDS, CHECKED_BYTES, Location, MAGIC, RECORD_BYTES, Record, VERSION, checksum, word,
+    BLOCK_BYTES, BLOCK_RECORDS, CHECKED_BYTES, Location, MAGIC, RECORD_BYTES, Record, VERSION, checksum,
+    fence_checksum, word,
 };
-use crate::SourceError;
-
-/// A file that is removed unless it is kept.
-struct Scratch {
-    path: PathBuf,
-    file: File,
-}
-
-impl Scratch {
-    fn beside(path: &Path) -> Result<Self, SourceError> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let path = path.with_file_name(format!(".{name}.{}.{number}.part", process::id()));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-        Ok(Self { path, file })
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Gone already when it was renamed into place.
-        let _ = fs::remove_file(&self.path);
-    }
-}
+use crate::{SourceError, scratch::Scratch};
 
 /// Takes records in any order; [`Builder::finish`] makes the index appear at its path.
 pub(crate) struct Builder {
@@ -94,12 +69,7 @@ impl Builder {
             merge(&mut self.runs, &mut blocks)?;
         }
         blocks.finish()?;
-        scratch.file.sync_all()?;
-        fs::rename(&scratch.path, &self.path)?;
-        if let Some(folder) = self.path.parent() {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok(())
+        scratch.keep(&self.path)
     }
 }
 
@@ -134,11 +104,14 @@ fn merge(runs: &mut [Scratch], blocks: &mut Blocks<'_>) -> Result<(), SourceErro
     Ok(())
 }
 
-/// Writes sorted records as checked blocks, then the header that makes them an index.
+/// Writes sorted records as checked blocks, the fence, then the header that makes them an index.
 struct Blocks<'a> {
     writer: BufWriter<&'a File>,
     fingerprint: u64,
     block: Vec<u8>,
+    /// The last hash of every block.
+    fence: Vec<u8>,
+    last_hash: u64,
     written: u64,
     records: u64,
 }
@@ -147,13 +120,15 @@ impl<'a> Blocks<'a> {
     fn new(file: &'a File, fingerprint: u64) -> Result<Self, SourceError> {
         let mut writer = BufWriter::with_capacity(1 << 16, file);
         writer.write_all(&[0; BLOCK_BYTES])?;
-        Ok(Self { writer, fingerprint, block: Vec::with_capacity(BLOCK_BYTES), written: 0, records: 0 })
+        let block = Vec::with_capacity(BLOCK_BYTES);
+        Ok(Self { writer, fingerprint, block, fence: Vec::new(), last_hash: 0, written: 0, records: 0 })
     }
 
     fn push(&mut self, record: Record) -> Result<(), SourceError> {
         self.block.extend_from_slice(&record.hash.to_le_bytes());
         self.block.extend_from_slice(&record.location.0.to_le_bytes());
         self.records += 1;
+        self.last_hash = record.hash;
         if self.block.len() == BLOCK_RECORDS * RECORD_BYTES {
             self.flush()?;
         }
@@ -168,6 +143,7 @@ impl<'a> Blocks<'a> {
         let sum = checksum(&self.block, self.written, self.fingerprint);
         self.block.extend_from_slice(&sum.to_le_bytes());
         self.writer.write_all(&self.block)?;
+        self.fence.extend_from_slice(&self.last_hash.to_le_bytes());
         self.block.clear();
         Ok(())
     }
@@ -176,6 +152,8 @@ impl<'a> Blocks<'a> {
         if !self.block.is_empty() {
             self.flush()?;
         }
+        self.writer.write_all(&self.fence)?;
+        self.writer.write_all(&fence_checksum(&self.fence, self.fingerprint).to_le_bytes())?;
         let mut header = Vec::with_capacity(BLOCK_BYTES);
         header.extend_from_slice(MAGIC);
         for number in [u64::from(VERSION), self.written, self.fingerprint, self.records] {

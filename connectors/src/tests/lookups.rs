@@ -1,6 +1,6 @@
 //! Look-ups find exactly the rows a scan finds, whatever the binding, and nothing after a file changed.
 
-use std::{collections::BTreeMap, fs, sync::LazyLock};
+use std::{collections::BTreeMap, fs, path::Path, sync::LazyLock};
 
 use arrow::{
     array::{Array, AsArray},
@@ -127,18 +127,6 @@ async fn shapes_of_a_lookup() {
 }
 
 #[tokio::test]
-async fn a_csv_above_the_ceiling_wants_to_be_parquet() {
-    let bench = Bench::new();
-    let sources = bench.sources(SourceLimits { lookup_scan_bytes_max: 1_000, ..SourceLimits::default() });
-    three_bindings(&bench).await;
-    let asked = resource(files(FileFormat::Csv, "market/companies.csv"), company_items());
-    let source = sources.open(&asked).await.expect("open");
-    let error = source.lookup("id", &["C0042".to_owned()], &[0]).await.expect_err("too large");
-    assert!(matches!(error, SourceError::NotIndexed { bytes_max: 1_000 }));
-    assert!(error.to_string().contains("Parquet"));
-}
-
-#[tokio::test]
 async fn a_file_that_changed_under_its_index_answers_no_key_until_checked_again() {
     let bench = Bench::new();
     let path = bench.path().join("c.parquet");
@@ -175,26 +163,58 @@ async fn an_index_is_built_once_kept_and_mended() {
     let sources = bench.sources(SourceLimits::default());
     let together = futures::future::join_all((0..8).map(|_| lookup(&sources))).await;
     assert!(together.iter().all(|found| found.as_ref().is_ok_and(|found| found.key_index.len() == 2)));
-    let indexes = || {
-        let files = fs::read_dir(bench.index.path()).expect("dir");
-        files.map(|entry| entry.expect("entry").path()).collect::<Vec<_>>()
+    let kept = || {
+        let files = fs::read_dir(bench.index.path()).expect("dir").map(|entry| entry.expect("entry").path());
+        let mut files: Vec<_> = files.collect();
+        files.sort();
+        files
     };
-    let [path] = &indexes()[..] else { panic!("one index") };
-    let written = fs::metadata(path).expect("metadata").modified().expect("modified");
+    let written = |path: &Path| fs::metadata(path).expect("metadata").modified().expect("modified");
+    let files = kept();
+    assert_eq!(files.len(), 4, "three keys and the rows: {files:?}");
+    let before: Vec<_> = files.iter().map(|path| written(path)).collect();
     assert_eq!(lookup(&bench.sources(SourceLimits::default())).await.expect("found").key_index.len(), 2);
-    assert_eq!(
-        fs::metadata(path).expect("metadata").modified().expect("modified"),
-        written,
-        "not built again"
-    );
-    // A damaged header is seen when it is opened, a damaged block when it is read: then the next call builds anew.
-    for at in [10, 4_096 + 100] {
-        let mut bytes = fs::read(path).expect("read");
-        bytes.iter_mut().skip(at).step_by(4_096).for_each(|byte| *byte ^= 0xff);
-        fs::write(path, bytes).expect("write");
-        let sources = bench.sources(SourceLimits::default());
-        let first = lookup(&sources).await;
-        assert!(matches!(first, Err(SourceError::IndexDamaged)) == (at > 4_096), "{at}: {first:?}");
-        assert_eq!(lookup(&sources).await.expect("mended").key_index.len(), 2, "{at}");
+    assert_eq!(kept().iter().map(|path| written(path)).collect::<Vec<_>>(), before, "not built again");
+    // A damaged header or fence is seen when it is opened, what lies between when it is read: then the next call builds anew.
+    for path in &files {
+        let bytes = fs::read(path).expect("read");
+        for at in (0..bytes.len()).step_by(bytes.len() / 23 + 1) {
+            let mut bad = fs::read(path).expect("read");
+            bad.iter_mut().skip(at).step_by(97).for_each(|byte| *byte ^= 0xff);
+            fs::write(path, bad).expect("write");
+            let sources = bench.sources(SourceLimits::default());
+            match lookup(&sources).await {
+                Ok(found) => assert_eq!(found.key_index.len(), 2, "{at}"),
+                Err(SourceError::IndexDamaged) => {
+                    assert_eq!(lookup(&sources).await.expect("mended").key_index.len(), 2, "{at}");
+                }
+                other => panic!("{at}: {other:?}"),
+            }
+        }
     }
+}
+
+#[tokio::test]
+async fn what_was_made_for_an_earlier_version_is_removed_once_the_next_is_in_force() {
+    let bench = Bench::new();
+    let path = bench.path().join("c.csv");
+    let asked = resource(files(FileFormat::Csv, "c.csv"), company_items());
+    let sources = bench.sources(SourceLimits::default());
+    let names = || {
+        let files =
+            fs::read_dir(bench.index.path()).expect("dir").map(|entry| entry.expect("entry").file_name());
+        files.collect::<std::collections::BTreeSet<_>>()
+    };
+    fs::write(bench.index.path().join("register.company_2@0.rows"), "another resource's").expect("write");
+    write_csv(&path, 0..10);
+    sources.check(&asked).await.expect("check");
+    let first = names();
+    assert_eq!(first.len(), 5);
+    write_csv(&path, 0..20);
+    sources.check(&asked).await.expect("check");
+    assert_eq!(names().len(), 9, "a version that is only checked removes nothing");
+    let keys = ["C0008".to_owned()];
+    let found = sources.open(&asked).await.expect("open").lookup("id", &keys, &[0]).await.expect("found");
+    assert_eq!(found.key_index.len(), 1);
+    assert_eq!((names().len(), names().intersection(&first).count()), (5, 1));
 }
