@@ -48,7 +48,10 @@ pub enum StoreError {
 }
 
 /// Migrations in order; numbered, forward only, never edited once landed.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "facts", include_str!("store/migrations/0001_facts.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "facts", include_str!("store/migrations/0001_facts.sql")),
+    (2, "versions", include_str!("store/migrations/0002_versions.sql")),
+];
 
 /// How many values one cache holds before it starts over.
 const CACHE_MAX: usize = 10_000;

@@ -8,6 +8,7 @@ mod openapi;
 mod straight_line;
 mod supervised;
 mod support;
+mod switches;
 mod tamper;
 mod tidy;
 mod tls;

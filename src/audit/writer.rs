@@ -2,6 +2,7 @@
 //!
 //! INVARIANT: after a failed append the segment is given up; nothing in it beyond the acknowledged size counts again.
 //! INVARIANT: a segment is appended to only while no later one can be on the disk.
+//! INVARIANT: nothing is acknowledged for longer than a publication's rhythm once the folder is not where it was opened.
 //! INVARIANT: an old segment is gone, durably, before the segment after its successor is made.
 
 use std::fs::File;
@@ -214,10 +215,22 @@ impl Writer {
         }
     }
 
+    /// Whether the folder's name still leads to the folder that was locked: entries that go on into one that was moved
+    /// or removed would be acknowledged and found by nobody.
+    fn at_home(&self) -> io::Result<()> {
+        use std::os::unix::fs::MetadataExt;
+        let (locked, named) = (self.lock.metadata()?, std::fs::metadata(&self.core.files.dir)?);
+        if (locked.dev(), locked.ino()) == (named.dev(), named.ino()) {
+            return Ok(());
+        }
+        Err(io::Error::other("the record's folder was replaced by another: put it back"))
+    }
+
     /// Makes a segment that starts at the acknowledged size; whatever older ones hold from there on is void.
     ///
     /// Even a failed attempt may have left the new name on the disk, so the old segment is not appended to again.
     pub fn new_segment(&mut self) -> io::Result<()> {
+        self.at_home()?;
         let dir = self.core.files.dir.join("segment");
         let first = self.core.read(|state| state.edge.size());
         self.old_segments.extend(self.segment.take().map(|replaced| replaced.path));
@@ -236,6 +249,12 @@ impl Writer {
 
     /// Writes tiles and checkpoint; true when everything durable is published.
     pub fn publish(&mut self) -> bool {
+        if let Err(cause) = self.at_home() {
+            if self.segment.is_some() {
+                self.give_up(&cause);
+            }
+            return false;
+        }
         match self.try_publish() {
             Ok(()) => true,
             Err(cause) => {

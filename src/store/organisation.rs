@@ -7,7 +7,6 @@ use policies::{AccountKind, Role};
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
 
-use super::change::taken;
 use super::{Store, StoreError, body};
 
 /// 政务部门.
@@ -114,15 +113,12 @@ impl Department {
         connection: &mut SqliteConnection,
         revision: i64,
     ) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO department (id, body, revision) VALUES ($1, $2, $3)
-             ON CONFLICT (id) DO UPDATE SET body = excluded.body, revision = excluded.revision",
-        )
-        .bind(self.id.as_str())
-        .bind(serde_json::to_string(self)?)
-        .bind(revision)
-        .execute(connection)
-        .await?;
+        sqlx::query("INSERT INTO department_version (id, body, revision) VALUES ($1, $2, $3)")
+            .bind(self.id.as_str())
+            .bind(serde_json::to_string(self)?)
+            .bind(revision)
+            .execute(connection)
+            .await?;
         Ok(())
     }
 }
@@ -134,10 +130,22 @@ impl Account {
         revision: i64,
     ) -> Result<(), StoreError> {
         let kind = if self.kind == AccountKind::System { "system" } else { "person" };
+        let other = sqlx::query(
+            "SELECT a.id FROM account_version a
+             WHERE a.issuer = $1 AND a.subject = $2 AND a.id <> $3 AND a.revision =
+               (SELECT MAX(n.revision) FROM account_version n WHERE n.id = a.id)",
+        )
+        .bind(&self.issuer)
+        .bind(&self.subject)
+        .bind(&self.id)
+        .fetch_optional(&mut *connection)
+        .await?;
+        if other.is_some() {
+            return Err(StoreError::Conflict("another account has this issuer and subject"));
+        }
         sqlx::query(
-            "INSERT INTO account (id, kind, issuer, subject, body, revision) VALUES ($1, $2, $3, $4, $5, $6)
-             ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, issuer = excluded.issuer,
-               subject = excluded.subject, body = excluded.body, revision = excluded.revision",
+            "INSERT INTO account_version (id, kind, issuer, subject, body, revision)
+             VALUES ($1, $2, $3, $4, $5, $6)",
         )
         .bind(&self.id)
         .bind(kind)
@@ -146,9 +154,8 @@ impl Account {
         .bind(serde_json::to_string(self)?)
         .bind(revision)
         .execute(connection)
-        .await
-        .map(drop)
-        .map_err(taken("another account has this issuer and subject"))
+        .await?;
+        Ok(())
     }
 }
 
@@ -158,7 +165,9 @@ impl Store {
         if let Some(known) = self.departments.get(id.as_str(), revision) {
             return Ok(known);
         }
-        let row = sqlx::query("SELECT body FROM department WHERE id = $1 AND revision <= $2")
+        let row = sqlx::query(
+            "SELECT body FROM department_version WHERE id = $1 AND revision <= $2 ORDER BY revision DESC LIMIT 1",
+        )
             .bind(id.as_str())
             .bind(revision)
             .fetch_optional(&self.read)
@@ -175,20 +184,25 @@ impl Store {
         if let Some(known) = self.accounts.get(&key, revision) {
             return Ok(known);
         }
-        let row =
-            sqlx::query("SELECT body FROM account WHERE issuer = $1 AND subject = $2 AND revision <= $3")
-                .bind(issuer)
-                .bind(subject)
-                .bind(revision)
-                .fetch_optional(&self.read)
-                .await?;
+        let row = sqlx::query(
+            "SELECT a.body AS body FROM account_version a
+                 WHERE a.issuer = $1 AND a.subject = $2 AND a.revision =
+                   (SELECT MAX(n.revision) FROM account_version n WHERE n.id = a.id AND n.revision <= $3)",
+        )
+        .bind(issuer)
+        .bind(subject)
+        .bind(revision)
+        .fetch_optional(&self.read)
+        .await?;
         let found = row.as_ref().map(body).transpose()?.map(Arc::new);
         self.accounts.put(key, revision, found.clone());
         Ok(found)
     }
 
     pub async fn account_by_id(&self, id: &str) -> Result<Option<Account>, StoreError> {
-        let row = sqlx::query("SELECT body FROM account WHERE id = $1 AND revision <= $2")
+        let row = sqlx::query(
+            "SELECT body FROM account_version WHERE id = $1 AND revision <= $2 ORDER BY revision DESC LIMIT 1",
+        )
             .bind(id)
             .bind(self.revision())
             .fetch_optional(&self.read)

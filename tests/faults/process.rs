@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tongqu");
 /// Far beyond what a start takes; a hub that hangs must fail the test, not hang it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Below the target folder: the hub refuses a memory disk, which `/tmp` may be.
 pub fn folder() -> TempDir {
@@ -139,6 +139,13 @@ impl Running {
         Self::wait("serving address=", Self::spawn_command(command, Stdio::null()))
     }
 
+    /// `tongqu serve` in an environment.
+    pub fn serve_with(directory: &Path, set: &[(&str, &str)]) -> Result<Self, String> {
+        let mut command = Command::new(BINARY);
+        command.arg("serve").arg("--config").arg(directory.join("tongqu.toml")).envs(set.iter().copied());
+        Self::wait("serving address=", Self::spawn_command(command, Stdio::null()))
+    }
+
     fn start(arguments: &[&std::ffi::OsStr], sign: &str, stdout: Stdio) -> Result<Self, String> {
         Self::wait(sign, Self::spawn(arguments, stdout))
     }
@@ -216,11 +223,17 @@ impl Running {
     }
 
     /// As an operator stops it; everything is published afterwards.
-    pub fn stop(mut self) {
+    pub fn stop(self) {
+        self.stop_said();
+    }
+
+    /// The same; what it said until its end.
+    pub fn stop_said(mut self) -> String {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill runs").success());
         let code = self.child.wait().expect("it ends");
         assert!(code.success(), "{code}: {}", self.said());
+        self.said()
     }
 }
 

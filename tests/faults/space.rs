@@ -14,18 +14,18 @@ use super::ledger::{Answer, Client, JOBS, OPERATOR, PROVIDER, held, jobs, stream
 use super::process::{Running, copy_tree, folder, prepared, verifier_key};
 
 /// A small disk; unmounted when dropped.
-struct Disk {
+pub struct Disk {
     /// Holds image and mount point.
     folder: TempDir,
 }
 
-fn works(program: &str, arguments: &[&str]) -> Result<(), String> {
+pub fn works(program: &str, arguments: &[&str]) -> Result<(), String> {
     let said = Command::new(program).args(arguments).output().map_err(|cause| cause.to_string())?;
     if said.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&said.stderr).into_owned()) }
 }
 
 impl Disk {
-    fn mount() -> Result<Self, String> {
+    pub fn mount() -> Result<Self, String> {
         let folder = folder();
         let (image, place) = (folder.path().join("image"), folder.path().join("disk"));
         std::fs::create_dir(&place).expect("a folder");
@@ -36,12 +36,24 @@ impl Disk {
         Ok(Self { folder })
     }
 
-    fn place(&self) -> PathBuf {
+    /// Only root can mount; as root, as in CI, a disk that cannot be had is a failure.
+    pub fn or_say_so() -> Option<Self> {
+        match Self::mount() {
+            Ok(disk) => Some(disk),
+            Err(cause) if is_root() => panic!("no disk to try (a loop device is needed): {cause}"),
+            Err(cause) => {
+                eprintln!("no disk to try, since only root can mount one: {cause}");
+                None
+            }
+        }
+    }
+
+    pub fn place(&self) -> PathBuf {
         self.folder.path().join("disk")
     }
 
     /// Takes every last byte.
-    fn fill(&self) {
+    pub fn fill(&self) {
         use std::io::Write;
         let mut ballast = std::fs::File::create(self.place().join("ballast")).expect("a file");
         for size in [1 << 20, 1 << 12, 1 << 9, 1] {
@@ -50,7 +62,7 @@ impl Disk {
         let _full = ballast.sync_all();
     }
 
-    fn free(&self) {
+    pub fn free(&self) {
         std::fs::remove_file(self.place().join("ballast")).expect("removed");
     }
 }
@@ -63,12 +75,12 @@ impl Drop for Disk {
     }
 }
 
-async fn asked(client: &Client, number: u64) -> Answer {
+pub async fn asked(client: &Client, number: u64) -> Answer {
     client.ask(OPERATOR, "/v1/queries", &held(number)).await.expect("the hub lives")
 }
 
 /// Asks until an answer has this code.
-async fn until(client: &Client, code: &str, patience: Duration) -> Duration {
+pub async fn until(client: &Client, code: &str, patience: Duration) -> Duration {
     let start = Instant::now();
     let mut number = 1000;
     let reached = tokio::time::timeout(patience, async {
@@ -81,22 +93,14 @@ async fn until(client: &Client, code: &str, patience: Duration) -> Duration {
     start.elapsed()
 }
 
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_and_comes_back_by_itself() {
-    let disk = match Disk::mount() {
-        Ok(disk) => disk,
-        // Only root can mount; as root, as in CI, a disk that cannot be had is a failure.
-        Err(cause) if is_root() => panic!("no disk to fill (a loop device is needed): {cause}"),
-        Err(cause) => {
-            eprintln!("no disk to fill, since only root can mount one: {cause}");
-            return;
-        }
-    };
+    let Some(disk) = Disk::or_say_so() else { return };
     let directory = disk.place().join("demo");
     copy_tree(prepared().path(), &directory);
     let hub = Running::serve(&directory).expect("it starts");
@@ -119,7 +123,7 @@ async fn a_full_disk_refuses_and_comes_back_by_itself() {
 }
 
 /// Nothing is answered or changed without an entry.
-async fn refuses_everything(client: &Client) {
+pub async fn refuses_everything(client: &Client) {
     let before = client.kept().len();
     for number in 0..20 {
         for body in [held(number), streamed(number)] {
@@ -141,13 +145,13 @@ async fn grant(client: &Client) -> serde_json::Value {
     client.get(JOBS, "/v1/grants").await.json()["grants"][0].clone()
 }
 
-async fn resumed(client: &Client) -> Answer {
+pub async fn resumed(client: &Client) -> Answer {
     let path = format!("/v1/grants/{}/resume", grant(client).await["id"].as_str().expect("a grant"));
     client.act(PROVIDER, &path, "resume-full", &json!({"reason": "filed"})).await.expect("the hub lives")
 }
 
 /// The refused change repeated with its key is done once.
-async fn comes_back(client: &Client) {
+pub async fn comes_back(client: &Client) {
     assert_eq!(client.get(OPERATOR, "/readyz").await.status, 200);
     let act = resumed(client).await;
     assert_eq!(act.status, 200, "{act:?}");
@@ -159,7 +163,7 @@ async fn comes_back(client: &Client) {
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
-fn verify(directory: &Path, key: &str, receipts: &[Vec<u8>], kept: usize) {
+pub fn verify(directory: &Path, key: &str, receipts: &[Vec<u8>], kept: usize) {
     let audit = directory.join("audit");
     let report = verify_directory(&audit, key).expect("it verifies");
     assert_eq!((report.unpublished, report.torn_bytes), (0, 0));
