@@ -5,6 +5,7 @@ pub mod docs;
 mod door;
 mod handshakes;
 pub mod openapi;
+mod patient;
 pub mod server;
 
 use std::sync::Arc;

@@ -188,6 +188,26 @@ async fn what_is_no_handshake_is_ended() {
     assert!(metric(&hub, "tongqu_tls_handshakes_total{outcome=\"failed\"}").await >= 4);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_no_answer_loses_the_connection() {
+    let hub = TestHub::start_with(Clock::system(), |config| {
+        config.limits.connections_max = 4;
+        config.engine.idle_timeout_ms = 300;
+    })
+    .await;
+    // More than any buffer on the way holds, for each of all the places there are.
+    let calls = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\n\r\n".repeat(40);
+    let mut silent = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(hub.base_url.replace("http://", "")).await.expect("a connection");
+        stream.write_all(calls.as_bytes()).await.expect("sent");
+        silent.push(stream);
+    }
+    let served = tokio::time::timeout(Duration::from_secs(30), hub.get(OPERATOR, "/livez")).await;
+    served.expect("a place came back").expect(200, "ok");
+    drop(silent);
+}
+
 /// A client's first message, of a form that every server takes.
 fn hello() -> Vec<u8> {
     let config =

@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -29,7 +30,8 @@ const HTML: &str = "text/html; charset=utf-8";
 struct Asset {
     name: &'static str,
     media: String,
-    bytes: Vec<u8>,
+    /// Shared: a copy for every reader would be memory without a ceiling.
+    bytes: Bytes,
     /// Of the bytes, so that another build is another tag.
     tag: String,
 }
@@ -37,7 +39,7 @@ struct Asset {
 impl Asset {
     fn new(name: &'static str, media: &str, bytes: Vec<u8>) -> Self {
         let digest = hex(&sha256(&[&bytes]));
-        Self { name, media: media.to_owned(), tag: format!("\"{}\"", &digest[..32]), bytes }
+        Self { name, media: media.to_owned(), tag: format!("\"{}\"", &digest[..32]), bytes: bytes.into() }
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tower_service::Service;
 
 use super::handshakes::{Handshakes, Turn};
+use super::patient::Patient;
 use super::router;
 use crate::hub::Hub;
 
@@ -25,6 +26,7 @@ type Answers = AddExtension<Router, ConnectInfo<SocketAddr>>;
 /// Serves until the hub closes, then lets running answers end.
 pub async fn serve(hub: Arc<Hub>, listener: TcpListener) -> std::io::Result<()> {
     let limits = &hub.config.limits;
+    let patience = Duration::from_millis(hub.config.engine.idle_timeout_ms);
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -59,6 +61,7 @@ pub async fn serve(hub: Arc<Hub>, listener: TcpListener) -> std::io::Result<()> 
         };
         let talk = Talk { builder: builder.clone(), answers, watcher: graceful.watcher() };
         let (hub, turn) = (hub.clone(), hub.tls.is_some().then(|| handshakes.enter()));
+        let stream = Patient::new(stream, patience);
         tokio::spawn(async move {
             connection(&hub, turn, stream, talk).await;
             drop(seat);
@@ -73,7 +76,7 @@ pub async fn serve(hub: Arc<Hub>, listener: TcpListener) -> std::io::Result<()> 
 }
 
 /// In the clear, or after a handshake within its own ceilings.
-async fn connection(hub: &Hub, turn: Option<Turn>, stream: TcpStream, talk: Talk) {
+async fn connection(hub: &Hub, turn: Option<Turn>, stream: Patient<TcpStream>, talk: Talk) {
     let (Some(tls), Some(turn)) = (&hub.tls, turn) else { return talk.over(stream).await };
     let handshake = turn.run(tls.acceptor().accept(stream));
     let shaken = tokio::select! {
