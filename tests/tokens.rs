@@ -2,7 +2,9 @@
 
 mod accounts;
 mod assertions;
+mod by_url;
 mod forge;
+mod generated;
 
 use serde_json::{Value, json};
 use tongqu::clock::Clock;
