@@ -5,6 +5,7 @@ mod every_endpoint;
 mod faults;
 mod licences;
 mod openapi;
+mod remote;
 mod straight_line;
 mod supervised;
 mod support;

@@ -11,14 +11,13 @@ use std::io;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use tlog_tiles::{Checkpoint, EMPTY_HASH, Hash, HashReader, Tile, TileHashReader, TileReader};
-use tlog_tiles::{stored_hash_index, tree_hash};
+use tlog_tiles::{Checkpoint, EMPTY_HASH, Hash, tree_hash};
 
 use super::Fault;
 use crate::audit::entry::{ENTRY_BYTES_MAX, Entry, Kind};
 use crate::audit::recover::read_checkpoint;
-use crate::audit::tiles::{Class, Name, decode_entries};
-use crate::audit::tree::{HEIGHT, WIDTH, leaf_hash};
+use crate::audit::tiles::{Class, Name, decode_entries, decode_hashes};
+use crate::audit::tree::{Edge, FullTiles, HEIGHT, Hashes, Level, WIDTH, leaf_hash, subtree};
 
 /// Tiles kept so that each is fetched about once.
 const TILES_MAX: usize = 64;
@@ -71,13 +70,9 @@ pub fn verify_served(fetch: Fetch<'_>, verifier_key: &str, kept: Option<&[u8]>) 
         None => None,
     };
     let size = checkpoint.size();
-    let tiles = Tiles { fetch, held: RefCell::default(), fault: RefCell::default() };
-    let hashes = TileHashReader::new(size, *checkpoint.hash(), &tiles);
-    if size == 0 && *checkpoint.hash() != EMPTY_HASH {
-        return Err(Fault::Root);
-    }
+    let tiles = Tiles::of(fetch, &checkpoint)?;
     if let Some(kept) = &kept {
-        continues(&checkpoint, kept, &hashes).map_err(|fault| tiles.fault.take().unwrap_or(fault))?;
+        continues(&checkpoint, kept, &tiles).map_err(|fault| tiles.fault.take().unwrap_or(fault))?;
     }
     let first = kept.as_ref().map_or(0, Checkpoint::size);
     let mut walk = Walk { origin: checkpoint.origin(), from: first / WIDTH * WIDTH, open: HashMap::new() };
@@ -85,7 +80,7 @@ pub fn verify_served(fetch: Fetch<'_>, verifier_key: &str, kept: Option<&[u8]>) 
     // A bundle that was complete before is not read again.
     while start < size && first < size {
         let width = (size - start).min(WIDTH);
-        walk.bundle(fetch, &hashes, start, width).map_err(|fault| tiles.fault.take().unwrap_or(fault))?;
+        walk.bundle(&tiles, start, width)?;
         start += width;
     }
     Ok(Served {
@@ -100,16 +95,14 @@ pub fn verify_served(fetch: Fetch<'_>, verifier_key: &str, kept: Option<&[u8]>) 
 }
 
 /// Whether the tree of the kept checkpoint is the beginning of this one.
-fn continues(now: &Checkpoint, kept: &Checkpoint, hashes: &TileHashReader<'_>) -> Result<(), Fault> {
+fn continues(now: &Checkpoint, kept: &Checkpoint, tiles: &Tiles<'_>) -> Result<(), Fault> {
     if kept.size() > now.size() {
         return Err(Fault::Older { kept: kept.size(), served: now.size() });
     }
-    let root = if kept.size() == 0 {
-        EMPTY_HASH
-    } else if kept.size() == now.size() {
-        *now.hash()
-    } else {
-        tree_hash(kept.size(), hashes).map_err(|_| Fault::Root)?
+    let hashes = Hashes { edge: &tiles.edge, tiles };
+    let root = match kept.size() {
+        0 => EMPTY_HASH,
+        size => tree_hash(size, &hashes).map_err(|_| Fault::Root)?,
     };
     if root == *kept.hash() { Ok(()) } else { Err(Fault::Forked { kept: kept.size() }) }
 }
@@ -122,20 +115,17 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn bundle(
-        &mut self,
-        fetch: Fetch<'_>,
-        hashes: &TileHashReader<'_>,
-        start: u64,
-        width: u64,
-    ) -> Result<(), Fault> {
+    fn bundle(&mut self, tiles: &Tiles<'_>, start: u64, width: u64) -> Result<(), Fault> {
         let path = Name { class: Class::Entries, n: start / WIDTH, width }.path();
         let bytes_max = usize::try_from(width).unwrap_or(usize::MAX).saturating_mul(ENTRY_BYTES_MAX + 2);
-        let bytes = fetch(&path, bytes_max).map_err(|cause| Fault::Io { path: path.clone(), cause })?;
+        let bytes =
+            (tiles.fetch)(&path, bytes_max).map_err(|cause| Fault::Io { path: path.clone(), cause })?;
         let entries = decode_entries(&bytes).filter(|entries| entries.len() as u64 == width);
         let entries = entries.ok_or_else(|| Fault::File(path.clone()))?;
-        let leaves: Vec<u64> = (start..start + width).map(|index| stored_hash_index(0, index)).collect();
-        let leaves = hashes.read_hashes(&leaves).map_err(|_| Fault::Root)?;
+        let leaves = tiles.leaves(start)?;
+        if leaves.len() != entries.len() {
+            return Err(Fault::File(path));
+        }
         for (index, (bytes, leaf)) in (start..).zip(entries.iter().zip(leaves)) {
             if leaf_hash(bytes) != leaf {
                 return Err(Fault::File(path));
@@ -168,53 +158,93 @@ impl Walk<'_> {
     }
 }
 
-/// Hash tiles as they are asked for; those led up to the root are held for a while.
+/// Hash tiles under one signed root: the right edge is read at once, complete tiles as they are asked for.
+///
+/// Not `tlog_tiles::TileHashReader`: of version 0.2 it leaves the first complete tiles unchecked where several roots of
+/// subtrees lie in one tile.
 struct Tiles<'a> {
     fetch: Fetch<'a>,
-    held: RefCell<Vec<(Name, Vec<u8>)>>,
-    /// Why a tile could not be had: the reader's own error does not carry it.
+    /// The partial tile of every level; its root is the signed one.
+    edge: Edge,
+    /// Complete tiles that were led up to it, last used last.
+    held: RefCell<Vec<(Name, Vec<Hash>)>>,
+    /// Why a tile could not be had: the error of a reader of hashes does not carry it.
     fault: RefCell<Option<Fault>>,
 }
 
-fn name_of(tile: &Tile) -> Name {
-    Name { class: Class::Hashes(tile.level()), n: tile.level_index(), width: u64::from(tile.width()) }
+fn fetched(fetch: Fetch<'_>, name: Name) -> Result<Vec<Hash>, Fault> {
+    let len = usize::try_from(name.width).unwrap_or(usize::MAX).saturating_mul(size_of::<Hash>());
+    let path = name.path();
+    let bytes = fetch(&path, len).map_err(|cause| Fault::Io { path: path.clone(), cause })?;
+    decode_hashes(&bytes).filter(|hashes| hashes.len() as u64 == name.width).ok_or(Fault::File(path))
 }
 
-impl Tiles<'_> {
-    fn one(&self, name: Name) -> Result<Vec<u8>, Fault> {
-        if let Some((_, bytes)) = self.held.borrow().iter().find(|(held, _)| *held == name) {
-            return Ok(bytes.clone());
+impl<'a> Tiles<'a> {
+    /// Reads the right edge and leads it up to the root.
+    fn of(fetch: Fetch<'a>, checkpoint: &Checkpoint) -> Result<Self, Fault> {
+        let mut edge = Edge::default();
+        let mut count = checkpoint.size();
+        for level in 0..HEIGHT {
+            if count == 0 {
+                break;
+            }
+            let width = count % WIDTH;
+            let name = Name { class: Class::Hashes(level), n: count / WIDTH, width };
+            let hashes = if width == 0 { Vec::new() } else { fetched(fetch, name)? };
+            edge.levels.push(Level { start: count - width, hashes });
+            count /= WIDTH;
         }
-        let len = usize::try_from(name.width).unwrap_or(usize::MAX).saturating_mul(size_of::<Hash>());
-        let path = name.path();
-        let bytes = (self.fetch)(&path, len).map_err(|cause| Fault::Io { path: path.clone(), cause })?;
-        if bytes.len() == len { Ok(bytes) } else { Err(Fault::File(path)) }
-    }
-}
-
-impl TileReader for Tiles<'_> {
-    fn height(&self) -> u8 {
-        HEIGHT
+        if count > 0 || edge.root().as_ref() != Some(checkpoint.hash()) {
+            return Err(Fault::Root);
+        }
+        Ok(Self { fetch, edge, held: RefCell::default(), fault: RefCell::default() })
     }
 
-    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<u8>>, tlog_tiles::Error> {
-        let read: Result<Vec<_>, Fault> = tiles.iter().map(|tile| self.one(name_of(tile))).collect();
-        read.map_err(|fault| {
-            let said = fault.to_string();
-            self.fault.replace(Some(fault));
-            tlog_tiles::Error::InvalidInput(said)
-        })
+    /// Leaf hashes of the bundle that begins with entry `start`.
+    fn leaves(&self, start: u64) -> Result<Vec<Hash>, Fault> {
+        match self.edge.levels.first() {
+            Some(level) if start >= level.start => Ok(level.hashes.clone()),
+            _ => self.complete(0, start / WIDTH),
+        }
     }
 
-    fn save_tiles(&self, tiles: &[Tile], data: &[Vec<u8>]) {
+    /// A complete tile whose root stands in the tile above it, and so on up to the edge.
+    fn complete(&self, level: u8, n: u64) -> Result<Vec<Hash>, Fault> {
+        let name = Name { class: Class::Hashes(level), n, width: WIDTH };
         let mut held = self.held.borrow_mut();
-        for (tile, bytes) in tiles.iter().zip(data) {
-            let name = name_of(tile);
-            // What was used last goes last.
-            held.retain(|(other, _)| *other != name);
-            held.push((name, bytes.clone()));
+        if let Some(at) = held.iter().position(|(held, _)| *held == name) {
+            let found = held.remove(at);
+            held.push(found.clone());
+            return Ok(found.1);
         }
+        drop(held);
+        let above = level + 1;
+        let upper = self.edge.levels.get(usize::from(above)).ok_or(Fault::Root)?;
+        let expected = match n.checked_sub(upper.start) {
+            Some(at) => usize::try_from(at).ok().and_then(|at| upper.hashes.get(at)).copied(),
+            None => {
+                let at = usize::try_from(n % WIDTH).unwrap_or(usize::MAX);
+                self.complete(above, n / WIDTH)?.get(at).copied()
+            }
+        };
+        let hashes = fetched(self.fetch, name)?;
+        if expected.is_none() || subtree(&hashes) != expected {
+            return Err(Fault::File(name.path()));
+        }
+        let mut held = self.held.borrow_mut();
+        held.push((name, hashes.clone()));
         let surplus = held.len().saturating_sub(TILES_MAX);
         held.drain(..surplus);
+        Ok(hashes)
+    }
+}
+
+impl FullTiles for Tiles<'_> {
+    fn full_tile(&self, level: u8, n: u64) -> io::Result<Vec<Hash>> {
+        self.complete(level, n).map_err(|fault| {
+            let said = io::Error::other(fault.to_string());
+            self.fault.replace(Some(fault));
+            said
+        })
     }
 }
