@@ -4,7 +4,7 @@
 
 use catalog::ResourceName;
 use policies::decide::{Act as LawAct, ActFacts};
-use policies::{Caller, Grant, GrantId, GrantState, Role, Terms};
+use policies::{AccountKind, Caller, Grant, GrantId, GrantState, Role, Terms};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -100,6 +100,7 @@ pub async fn grant(hub: &Hub, caller: &Caller, act: Act<'_>) -> Result<Given, Er
         if !faults.0.is_empty() {
             return Err(under("/terms", faults).into());
         }
+        known_systems(hub, &terms.systems).await?;
         let grant = Grant {
             id: GrantId(format!("grant_{}", hex(&random::<16>()))),
             version: 1,
@@ -202,6 +203,19 @@ fn check_terms(hub: &Hub, terms: &Terms, resource: &catalog::Resource, pointer: 
     let known = |purpose: &str| hub.purposes.grantable(purpose);
     let faults = terms.faults(resource, hub.clock.now_us(), &known);
     if faults.0.is_empty() { Ok(()) } else { Err(under(pointer, faults).into()) }
+}
+
+/// A system nobody declared could be declared later, by whoever comes first.
+async fn known_systems(hub: &Hub, systems: &[String]) -> Result<(), Error> {
+    let mut faults = catalog::Faults::default();
+    for (index, id) in systems.iter().enumerate() {
+        let account = hub.store.account_by_id(id).await.map_err(|cause| failed(&cause))?;
+        if account.is_none_or(|account| account.kind != AccountKind::System) {
+            let message = format!("`{id}` is no declared system; leave it out, or have it declared first");
+            faults.add(format!("/terms/systems/{index}"), message);
+        }
+    }
+    if faults.0.is_empty() { Ok(()) } else { Err(faults.into()) }
 }
 
 /// The same faults one level down.

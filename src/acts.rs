@@ -2,6 +2,8 @@
 //!
 //! INVARIANT: an act and its entry are one change (outbox); a refused act is an entry too.
 
+mod strict;
+
 use policies::{AccountKind, Caller};
 
 use crate::audit::{Draft, Kind};
@@ -10,6 +12,7 @@ use crate::error::Error;
 use crate::hub::Hub;
 use crate::store::change::Given;
 use crate::store::{StoreError, Write};
+use strict::Strict;
 
 const KEY_BYTES_MAX: usize = 128;
 
@@ -171,7 +174,8 @@ pub fn failed(cause: &StoreError) -> Error {
 pub fn read_json<T: serde::de::DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
     distinct_names(text)?;
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|cause| json_fault(&cause))?;
+    let value =
+        serde_path_to_error::deserialize(Strict(&mut deserializer)).map_err(|cause| json_fault(&cause))?;
     deserializer
         .end()
         .map_err(|_cause| Error::invalid("", "one JSON value is expected; remove what follows it"))?;
@@ -264,7 +268,7 @@ impl<'de> serde::Deserialize<'de> for Twice {
 
 /// Reads a JSON value strictly, as [`read_json`] does.
 pub fn read_value<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> Result<T, Error> {
-    serde_path_to_error::deserialize(value).map_err(|cause| json_fault(&cause))
+    serde_path_to_error::deserialize(Strict(value)).map_err(|cause| json_fault(&cause))
 }
 
 fn json_fault(cause: &serde_path_to_error::Error<serde_json::Error>) -> Error {
@@ -316,6 +320,31 @@ mod tests {
     struct Sample {
         #[expect(dead_code, reason = "only its reading is tested")]
         keys: Vec<u64>,
+        #[serde(default)]
+        #[expect(dead_code, reason = "only its reading is tested")]
+        parts: Vec<Part>,
+        #[serde(default)]
+        #[expect(dead_code, reason = "only its reading is tested")]
+        choice: Option<Choice>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Part {
+        #[expect(dead_code, reason = "only its reading is tested")]
+        name: String,
+        #[expect(dead_code, reason = "only its reading is tested")]
+        place: u64,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Choice {
+        Pair {
+            #[expect(dead_code, reason = "only its reading is tested")]
+            left: u64,
+            #[expect(dead_code, reason = "only its reading is tested")]
+            right: u64,
+        },
     }
 
     #[test]
@@ -336,5 +365,7 @@ mod tests {
         check(r#"{"keys": []} x"#, "", "one JSON value");
         check(r#"{"keys": [], "ke\u0079s": [110101]}"#, "/keys", "twice");
         check("[[]]", "", "expected an object");
+        check(r#"{"keys": [], "parts": [["110101", 1]]}"#, "/parts/0", "expected an object");
+        check(r#"{"keys": [], "choice": {"pair": [1, 110101]}}"#, "/choice/pair", "expected an object");
     }
 }

@@ -25,6 +25,9 @@ pub enum Error {
     TooLarge { what: &'static str, max: usize },
     #[error("the input has faults; mend every one listed")]
     Invalid(Faults),
+    /// The message itself is not HTTP as it should be.
+    #[error("{0}")]
+    Malformed(&'static str),
     #[error("send `content-type: application/json`")]
     MediaType,
     #[error("ask for `application/json` or `application/vnd.apache.arrow.stream`")]
@@ -76,6 +79,7 @@ impl Error {
 
     pub fn status(&self) -> u16 {
         match self {
+            Self::Malformed(_) => 400,
             Self::Unauthenticated(_) => 401,
             Self::Refused(_) => 403,
             Self::NotFound => 404,
@@ -107,7 +111,9 @@ impl Error {
             Self::Unauthenticated(_) => "unauthenticated",
             Self::Limit { .. } | Self::Rate { .. } => "limit",
             Self::TooLarge { .. } => "too_large",
-            Self::Invalid(_) | Self::MediaType | Self::NotAcceptable | Self::Method => "invalid",
+            Self::Invalid(_) | Self::Malformed(_) | Self::MediaType | Self::NotAcceptable | Self::Method => {
+                "invalid"
+            }
             Self::StatementNotAllowed(_) => "statement_not_allowed",
             Self::FunctionNotAllowed(_) => "function_not_allowed",
             Self::TooComplex(_) => "too_complex",
@@ -243,6 +249,7 @@ mod tests {
         check(Error::TooLarge { what: "body", max: 1 }, 413, "too_large");
         check(Error::invalid("/a", "b"), 422, "invalid");
         check(Error::MediaType, 415, "invalid");
+        check(Error::Malformed("x"), 400, "invalid");
         check(Error::NotAcceptable, 406, "invalid");
         check(Error::Method, 405, "invalid");
         check(Error::NotFound, 404, "not_found");

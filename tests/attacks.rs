@@ -14,4 +14,5 @@ mod metadata;
 mod own;
 mod range;
 mod scan;
+mod wire;
 mod writes;

@@ -112,23 +112,26 @@ fn base64_url(text: &str) -> Vec<u8> {
 }
 
 /// Claims that are not what they should be, by name.
+fn wrong_times(now: i64) -> Vec<Value> {
+    vec![
+        json!(null),
+        json!(now.to_string()),
+        json!((now + 10) as f64 + 0.5),
+        json!(1e300),
+        json!(-1),
+        json!(u64::MAX),
+        json!(i64::MAX),
+        json!([now]),
+        json!({"now": now}),
+        json!(true),
+    ]
+}
+
 fn wrong_claims(now: i64) -> Vec<(String, Value)> {
     let upper = ISSUER.to_uppercase();
     let mut refused: Vec<(String, Value)> = Vec::new();
     for time in ["exp", "iat", "nbf"] {
-        let values = [
-            json!(null),
-            json!(now.to_string()),
-            json!((now + 10) as f64 + 0.5),
-            json!(1e300),
-            json!(-1),
-            json!(u64::MAX),
-            json!(i64::MAX),
-            json!([now]),
-            json!({"now": now}),
-            json!(true),
-        ];
-        refused.extend(values.into_iter().map(|value| (time.to_owned(), value)));
+        refused.extend(wrong_times(now).into_iter().map(|value| (time.to_owned(), value)));
     }
     let member = |name: &str, values: Vec<Value>| -> Vec<(String, Value)> {
         values.into_iter().map(|value| (name.to_owned(), value)).collect()

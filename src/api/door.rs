@@ -84,29 +84,30 @@ pub async fn body(hub: &Hub, headers: &HeaderMap, body: Body) -> Result<Vec<u8>,
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     // A client that asks before it sends is told at once.
     let waits = headers.contains_key(header::EXPECT) && declared.is_some_and(|declared| declared > max);
-    let read = if waits { Ok(None) } else { tokio::time::timeout(time, read(body, max)).await };
+    let too_large = Err(Error::TooLarge { what: "body", max });
+    let read = if waits { Ok(too_large) } else { tokio::time::timeout(time, read(body, max)).await };
     let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = media.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") || headers.contains_key(header::CONTENT_ENCODING) {
         return Err(Error::MediaType);
     }
     match read {
-        Ok(Some(bytes)) => Ok(bytes),
-        Ok(None) => Err(Error::TooLarge { what: "body", max }),
+        Ok(read) => read,
         Err(_slow) => Err(Error::Deadline),
     }
 }
 
-/// The body, or none when it is larger than `max` or broken off. What is too large is read on and thrown away, up to a
+/// The body, unless it is larger than `max` or broken. What is too large is read on and thrown away, up to a
 /// ceiling: a client that is still sending when the connection ends would never see the answer.
-async fn read(body: Body, max: usize) -> Option<Vec<u8>> {
+async fn read(body: Body, max: usize) -> Result<Vec<u8>, Error> {
     let mut chunks = body.into_data_stream();
     let (mut bytes, mut total) = (Vec::new(), 0_usize);
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.ok()?;
+        let broken = Error::Malformed("the body broke off or its chunks have no length; send it whole");
+        let chunk = chunk.map_err(|_cause| broken)?;
         total = total.saturating_add(chunk.len());
         if total > DISCARDED_BYTES_MAX.max(max) {
-            return None;
+            break;
         }
         if total > max {
             bytes = Vec::new();
@@ -114,7 +115,7 @@ async fn read(body: Body, max: usize) -> Option<Vec<u8>> {
             bytes.extend_from_slice(&chunk);
         }
     }
-    (total <= max).then_some(bytes)
+    if total <= max { Ok(bytes) } else { Err(Error::TooLarge { what: "body", max }) }
 }
 
 /// What the path names; a text that is no UTF-8 names nothing, and is told so after the token was checked.
@@ -214,7 +215,11 @@ impl IntoResponse for Error {
 pub async fn measure(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response {
     let start = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let mut response = next.run(request).await;
+    let mut response = if has_one_host(&request) {
+        next.run(request).await
+    } else {
+        Error::Malformed("send exactly one `host` header").into_response()
+    };
     let code = response.extensions().get::<Code>().map_or("ok", |code| code.0);
     hub.metrics.call(&route, code, start.elapsed().as_secs_f64());
     let headers = response.headers_mut();
@@ -225,6 +230,12 @@ pub async fn measure(State(hub): State<Arc<Hub>>, request: Request, next: Next) 
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
     response
+}
+
+/// RFC 9112, 3.2: none or several in HTTP/1.1 are for whoever hopes that a proxy reads another one than the hub.
+fn has_one_host(request: &Request) -> bool {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    hosts == 1 || hosts == 0 && request.version() == axum::http::Version::HTTP_10
 }
 
 /// The peer's address, as the server puts it in.

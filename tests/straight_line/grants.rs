@@ -147,6 +147,8 @@ async fn a_provider_narrows_and_never_widens() {
         (json!({"rows_per_day_max": 10_000_001}), "/terms/rows_per_day_max"),
         (json!({"rows_per_answer_max": "9"}), "/terms/rows_per_answer_max"),
         (json!({"surprise": 1}), "/terms/surprise"),
+        (json!({"output": [["name", null]]}), "/terms/output/0"),
+        (json!({"scope": {"compare": ["residence_code", "like_prefix", "33"]}}), "/terms/scope/compare"),
     ];
     for (terms, pointer) in wider {
         let said = grant(terms.clone()).await.expect(422, "invalid");
@@ -174,6 +176,20 @@ async fn a_provider_narrows_and_never_widens() {
         );
     }
     hub.query(OPERATOR, "SELECT name FROM population.resident").await.expect(422, "too_many_rows");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_names_declared_systems_only() {
+    let hub = TestHub::start().await;
+    let mut asked = terms(&["query"], &[], json!([{"item": "sex"}]), None);
+    asked["systems"] = json!(["civil-affairs.system", "civil-affairs.nobody", "civil-affairs.operator"]);
+    let applied = apply(&hub, APPLICANT, "population.resident", &asked).await.expect(201, "ok").json();
+    let said = hub.post(PROVIDER, "/v1/grants", &json!({"application": applied["id"]})).await;
+    let faults = said.expect(422, "invalid").json()["faults"].clone();
+    assert_eq!(
+        (&faults[0]["pointer"], &faults[1]["pointer"]),
+        (&json!("/terms/systems/1"), &json!("/terms/systems/2"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
