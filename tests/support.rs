@@ -173,7 +173,11 @@ impl TestHub {
             base_url,
             issuer,
             system,
-            http: reqwest::Client::new(),
+            // The hub closes a connection that is idle for ten seconds; a test must not use it just then.
+            http: reqwest::Client::builder()
+                .pool_idle_timeout(std::time::Duration::from_secs(3))
+                .build()
+                .expect("a client"),
             directory,
             stop: Some(stop),
             server: Some(server),

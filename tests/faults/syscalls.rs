@@ -171,7 +171,7 @@ async fn load(client: &Client, belief: &mut Belief, first: u64) -> bool {
 pub async fn published(case: &str, client: &Client) -> bool {
     let Some(index) = client.newest_index().await else { return client.alive().await.is_some() };
     let mut size = None;
-    let covered = tokio::time::timeout(Duration::from_secs(30), async {
+    let covered = tokio::time::timeout(Duration::from_secs(120), async {
         loop {
             size = client.published().await;
             if size.is_none_or(|size| size > index) {
@@ -188,7 +188,7 @@ pub async fn published(case: &str, client: &Client) -> bool {
 
 /// After a fault that the hub outlived: it answers again, and the open act can be repeated.
 async fn works_again(case: &str, client: &Client, belief: &mut Belief) {
-    let again = tokio::time::timeout(Duration::from_secs(10), async {
+    let again = tokio::time::timeout(Duration::from_secs(120), async {
         let mut number = 1000;
         loop {
             let answer = client.ask(OPERATOR, "/v1/queries", &held(number)).await.expect("the hub lives");
