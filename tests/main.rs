@@ -4,6 +4,7 @@ mod attacks;
 mod every_endpoint;
 mod faults;
 mod licences;
+mod noninterference;
 mod openapi;
 mod remote;
 mod straight_line;

@@ -21,6 +21,7 @@ use datafusion_physical_plan::ExecutionPlan;
 use crate::barrier::{self, BarrierFault, Stop};
 use crate::sight::Sight;
 
+mod cut;
 mod exec;
 mod leakproof;
 
@@ -84,6 +85,7 @@ impl GovernedTable {
             inner,
             Arc::clone(&self.sight),
             projection.map(<[usize]>::to_vec),
+            limit,
             Arc::clone(&self.check),
         )?;
         Ok(Arc::new(barrier))

@@ -1,6 +1,7 @@
 //! The barrier in a physical plan: a leaf that runs its private plan and lets governed batches out.
 //!
 //! INVARIANT: a leaf with no children, statistics, metrics or ordering, so no optimizer can look or push below.
+//! INVARIANT: batches leave as [`Cutter`] cuts them, never as the source made them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,9 +17,11 @@ use datafusion_physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion_physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
 };
-use futures::{StreamExt, future, stream};
+use futures::stream::BoxStream;
+use futures::{StreamExt, stream};
 
 use super::Check;
+use super::cut::Cutter;
 use crate::barrier::{self, BarrierFault};
 use crate::sight::Sight;
 
@@ -29,6 +32,8 @@ pub(super) struct BarrierExec {
     inner: Arc<dyn ExecutionPlan>,
     sight: Arc<Sight>,
     projection: Option<Vec<usize>>,
+    /// Rows after which nobody asks for more.
+    limit: Option<usize>,
     check: Check,
     properties: Arc<PlanProperties>,
 }
@@ -38,6 +43,7 @@ impl BarrierExec {
         inner: Arc<dyn ExecutionPlan>,
         sight: Arc<Sight>,
         projection: Option<Vec<usize>>,
+        limit: Option<usize>,
         check: Check,
     ) -> Result<Self> {
         let below = inner.properties();
@@ -49,7 +55,7 @@ impl BarrierExec {
             below.boundedness,
         )
         .with_scheduling_type(SchedulingType::Cooperative);
-        Ok(Self { inner, sight, projection, check, properties: Arc::new(properties) })
+        Ok(Self { inner, sight, projection, limit, check, properties: Arc::new(properties) })
     }
 }
 
@@ -99,6 +105,7 @@ impl ExecutionPlan for BarrierExec {
             inner,
             sight: Arc::clone(&self.sight),
             projection: self.projection.clone(),
+            limit: self.limit,
             check: Arc::clone(&self.check),
             properties: Arc::clone(&self.properties),
         }))
@@ -112,16 +119,51 @@ impl ExecutionPlan for BarrierExec {
         };
         gate.check()?;
         let below = self.inner.execute(partition, task).map_err(|error| barrier::sealed(&error))?;
-        let governed = below
-            .flat_map(steps)
-            .map(move |step| gate.pass(step))
-            // How many batches held hidden rows only is not told either.
-            .filter(|step| future::ready(step.as_ref().map_or(true, |batch| batch.num_rows() > 0)));
-        let stream = RecordBatchStreamAdapter::new(
-            Arc::clone(self.properties.equivalence_properties().schema()),
-            governed,
-        );
+        let schema = Arc::clone(self.properties.equivalence_properties().schema());
+        let flow = Flow {
+            steps: below.flat_map(steps).boxed(),
+            gate,
+            cutter: Cutter::new(Arc::clone(&schema), self.limit),
+        };
+        let governed = stream::unfold(Some(flow), Flow::next);
+        let stream = RecordBatchStreamAdapter::new(schema, governed);
         Ok(make_cooperative(Box::pin(stream)))
+    }
+}
+
+/// One stream on its way out: governed piece by piece, then cut.
+struct Flow {
+    steps: BoxStream<'static, Result<RecordBatch>>,
+    gate: Gate,
+    cutter: Cutter,
+}
+
+impl Flow {
+    /// The next batch and what is left; nothing is left after an error.
+    async fn next(flow: Option<Self>) -> Option<(Result<RecordBatch>, Option<Self>)> {
+        let mut flow = flow?;
+        match flow.batch().await {
+            Ok(Some(batch)) => Some((Ok(batch), Some(flow))),
+            Ok(None) => None,
+            Err(error) => Some((Err(error), None)),
+        }
+    }
+
+    async fn batch(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(batch) = self.cutter.next() {
+                // Once more: what was governed before may have waited for the rest of its batch.
+                self.gate.check()?;
+                return Ok(Some(batch));
+            }
+            match self.steps.next().await {
+                Some(step) => self.cutter.push(&self.gate.pass(step)?)?,
+                None => {
+                    self.cutter.finish()?;
+                    return Ok(self.cutter.next());
+                }
+            }
+        }
     }
 }
 

@@ -125,14 +125,15 @@ async fn a_plan_that_is_reset_runs_again_below() {
 async fn the_check_stops_a_running_stream() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
-    // Planning and opening ask once each, then every batch does.
+    // Planning and opening ask once each, then every batch does twice: governed, and on its way out.
     let check: Check =
         Arc::new(
             move || {
-                if counted.fetch_add(1, Ordering::SeqCst) < 4 { Ok(()) } else { Err(Stop::Revoked) }
+                if counted.fetch_add(1, Ordering::SeqCst) < 6 { Ok(()) } else { Err(Stop::Revoked) }
             },
         );
-    let table = GovernedTable::new(sight(json!({})), memory(vec![batch(); 5]), check);
+    let full = many(cut::ROWS_MAX / batch().num_rows());
+    let table = GovernedTable::new(sight(json!({})), memory(vec![full; 5]), check);
     let config = SessionConfig::new().with_target_partitions(1).with_coalesce_batches(false);
     let session = SessionContext::new_with_config(config);
     let plan = table.scan(&session.state(), None, &[], None).await.unwrap();
@@ -147,14 +148,55 @@ async fn the_check_stops_a_running_stream() {
 
 #[tokio::test]
 async fn large_batches_are_cut() {
-    let rows = resource();
-    let many = arrow::compute::concat_batches(&rows.schema(), &vec![batch(); 5_000]).unwrap();
-    let table = GovernedTable::new(sight(json!({})), memory(vec![many]), go_on());
+    let table = GovernedTable::new(sight(json!({})), memory(vec![many(5_000)]), go_on());
     let session = SessionContext::new();
     let plan = table.scan(&session.state(), None, &[], None).await.unwrap();
     let batches = collect(plan, session.task_ctx()).await.unwrap();
-    assert!(batches.len() > 1 && batches.iter().all(|batch| batch.num_rows() <= 16_384));
-    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 20_000);
+    assert_eq!(sizes(&batches), [8_192, 8_192, 3_616]);
+}
+
+/// The fixture's rows so many times, in one batch.
+fn many(times: usize) -> RecordBatch {
+    arrow::compute::concat_batches(&resource().schema(), &vec![batch(); times]).unwrap()
+}
+
+fn sizes(batches: &[RecordBatch]) -> Vec<usize> {
+    batches.iter().map(RecordBatch::num_rows).collect()
+}
+
+#[tokio::test]
+async fn where_batches_end_is_told_by_visible_rows_alone() {
+    let scope = json!({"compare": {"item": "name", "op": "like_prefix", "value": "张"}});
+    // The same 10,000 visible rows: close together, far apart, and with hidden ones before them.
+    let hidden = batch().slice(1, 1);
+    let sparse: Vec<RecordBatch> = (0..10_000).flat_map(|_| [batch(), hidden.clone()]).collect();
+    let sparse = arrow::compute::concat_batches(&resource().schema(), &sparse).unwrap();
+    for source in [vec![batch().slice(0, 1); 10_000], vec![many(10_000)], vec![sparse]] {
+        let table = GovernedTable::new(sight(json!({"scope": scope})), memory(source), go_on());
+        for (limit, expect) in [(None, vec![8_192, 1_808]), (Some(4_000), vec![4_000, 4_000, 2_000])] {
+            let session = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+            let plan = table.scan(&session.state(), None, &[], limit).await.unwrap();
+            let batches = collect(plan, session.task_ctx()).await.unwrap();
+            assert_eq!(sizes(&batches), expect);
+        }
+    }
+}
+
+#[test]
+fn few_large_cells_end_a_batch_wherever_their_pieces_end() {
+    let texts = arrow::array::StringArray::from_iter_values((0..400).map(|_| "x".repeat(60 * 1024)));
+    let batch = RecordBatch::try_from_iter([("text", Arc::new(texts) as arrow::array::ArrayRef)]).unwrap();
+    let cut = |piece_rows: usize| {
+        let mut cutter = cut::Cutter::new(batch.schema(), None);
+        for from in (0..400).step_by(piece_rows) {
+            cutter.push(&batch.slice(from, piece_rows.min(400 - from))).unwrap();
+        }
+        cutter.finish().unwrap();
+        sizes(&std::iter::from_fn(|| cutter.next()).collect::<Vec<_>>())
+    };
+    for piece_rows in [1, 7, 137, 400] {
+        assert_eq!(cut(piece_rows), [137, 137, 126], "{piece_rows}");
+    }
 }
 
 /// A source that fails where it is told to, and says too much.
