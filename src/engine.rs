@@ -168,6 +168,7 @@ async fn plan(
         .execute_and_check(logical, state.config_options(), |_, _| {})
         .map_err(|cause| faults::planning(&cause))?;
     policies::plan::check_plan(&analyzed, gate, &policies::is_governed_source).map_err(faults::statement)?;
+    let analyzed = policies::functions::checked(analyzed).map_err(|cause| faults::planning(&cause))?;
     let optimized =
         state.optimizer().optimize(analyzed, state, |_, _| {}).map_err(|cause| faults::planning(&cause))?;
     state

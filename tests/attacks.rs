@@ -11,6 +11,7 @@ mod exhaustion;
 mod fixture;
 mod lookups;
 mod metadata;
+mod more;
 mod own;
 mod range;
 mod scan;

@@ -11,10 +11,12 @@ mod cells;
 mod dice;
 mod expression;
 mod grammar;
+mod laws;
 mod mutate;
 mod pairs;
 mod range;
 mod reference;
+mod rls;
 mod shrink;
 mod world;
 mod write;
@@ -80,4 +82,62 @@ async fn what_is_hidden_changes_no_answer_first_half() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_hidden_changes_no_answer_second_half() {
     try_worlds(1).await;
+}
+
+/// Two thirds of the statements must be understood by both, or the comparison would show little.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_level_security_gives_the_same_rows() {
+    let wanted = number("TONGQU_RLS", 300) as usize;
+    let postgres = rls::Postgres::start();
+    let mut owner = postgres.connect("owner").await;
+    sqlx::raw_sql("CREATE ROLE reader LOGIN").execute(&mut owner).await.expect("a role");
+    let mut reader = postgres.connect("reader").await;
+    let range = Range::open().await;
+    let (mut asked, mut compared, mut seed) = (0, 0, number("TONGQU_SEED", 1) * 1_000_000 + 500_000);
+    while asked < wanted {
+        seed += 1;
+        let world = World::random(seed);
+        if !rls::comparable(&world) {
+            continue;
+        }
+        let mounted = range.mount(&world).await;
+        let schema = format!("w{seed}");
+        rls::fill(&mut owner, &world, &schema).await;
+        let columns: Vec<_> = world.tables.iter().map(|table| (table.name, rls::shared(table))).collect();
+        let tables: Vec<_> = columns.iter().map(|(name, columns)| (*name, columns.as_slice())).collect();
+        let mut dice = Dice::new(seed ^ 0x915);
+        for _ in 0..75.min(wanted - asked) {
+            asked += 1;
+            let taste = expression::Taste { risky: false, common: true };
+            let sql = grammar::statement(&tables, &mut dice, taste, false);
+            let (heard, _) = range.ask(&range::query(&sql, &[], range::JSON), &mounted.pair[0]).await;
+            let answer: serde_json::Value = serde_json::from_slice(&heard.body).unwrap_or_default();
+            let rows = answer["rows"].as_array();
+            let expected = rls::ask(&mut reader, &sql.replace("lib_", &schema)).await;
+            let (Some(rows), Some(expected)) = (rows, expected) else { continue };
+            compared += 1;
+            assert_eq!(rls::neutral(rows), expected, "world {seed} over {:?}: {sql}", world.store);
+        }
+    }
+    println!("{compared} of {asked} statements compared with row-level security");
+    assert!(compared * 3 > asked * 2, "only {compared} of {asked} are understood by both");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn predicates_split_what_is_visible() {
+    let wanted = number("TONGQU_LAWS", 40) as usize;
+    let range = Range::open().await;
+    let (mut held, mut asked, mut seed) = (0, 0, number("TONGQU_SEED", 1) * 1_000_000 + 700_000);
+    while asked < wanted {
+        seed += 1;
+        let world = World::random(seed);
+        if world.large {
+            continue;
+        }
+        let mounted = range.mount(&world).await;
+        held += laws::hold(&range, &mounted, &world, 20).await;
+        asked += 20;
+    }
+    println!("{held} of {asked} predicates split the visible rows");
+    assert!(held * 2 > asked, "only {held} of {asked} predicates are answered");
 }

@@ -4,6 +4,7 @@
 //! INVARIANT: what a function can make of one cell or one array is bounded before memory is taken for it.
 
 mod bounded;
+mod checked;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
@@ -13,6 +14,7 @@ use datafusion_expr::planner::ExprPlanner;
 use datafusion_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 
 pub use bounded::CONCAT_OPERATOR;
+pub use checked::checked;
 
 /// Bytes of one text value that a function may make.
 pub const CELL_BYTES_MAX: usize = 64 * 1024;
