@@ -38,7 +38,7 @@ fn number(name: &str, default: u64) -> u64 {
 /// Every second seed from `half` on.
 async fn try_worlds(half: u64) {
     let start = std::time::Instant::now();
-    let wanted = number("TONGQU_PAIRS", 1_600).div_ceil(2) as usize;
+    let wanted = number("TONGQU_PAIRS", 1_000).div_ceil(2) as usize;
     let seed = number("TONGQU_SEED", 1) * 1_000_000 + half;
     let mut tally = Tally::new();
     let (mut asked, mut worlds) = (0, 0);
@@ -56,11 +56,12 @@ async fn try_worlds(half: u64) {
             world.seed
         );
         let mounted = range.mount(&world).await;
-        let count = if world.large { 25 } else { PER_WORLD.min(wanted - asked) };
+        let count = if world.large { 12 } else { PER_WORLD.min(wanted - asked) };
         let questions = questions(&world, count, &mut Dice::new(world.seed ^ 0x5eed));
         asked += questions.len();
         let differences = ask_all(&range, &mounted, questions, &mut tally).await;
         if let Some(first) = differences.first() {
+            println!("made small now: {first:?}");
             let told = shrink::reproduce(&range, &world, first).await;
             panic!("{} differences in world {}; the first: {told}", differences.len(), world.seed);
         }

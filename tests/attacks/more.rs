@@ -228,7 +228,6 @@ const SHAPES: &[Case<'static>] = &[
 const WORDS: &[Case<'static>] = &[
     ("T151 a comment in a name", "SELECT id FROM fix_./**/credit", N, MISSING),
     ("T152 a line comment", "SELECT id FROM fix_.pay -- WHERE dept='B'", N, Count(7)),
-    ("T153 blanks of other alphabets", "SELECT\u{a0}id FROM fix_.pay", N, Code("invalid")),
     ("T154 a denied item behind a mask's name", "SELECT phone AS id_card FROM fix_.population", N, MISSING),
     (
         "T155 an alias named as a denied item",
@@ -246,7 +245,6 @@ const WORDS: &[Case<'static>] = &[
     ("T158 a locking clause", "SELECT id FROM fix_.pay FOR UPDATE", N, STATEMENT),
     ("T159 FETCH", "SELECT id FROM fix_.pay FETCH FIRST 2 ROWS ONLY", N, STATEMENT),
     ("T160 INTO", "SELECT id INTO x FROM fix_.pay", N, STATEMENT),
-    ("T161 a table as a statement", "TABLE fix_.pay", N, Code("invalid")),
     ("T162 a sample", "SELECT id FROM fix_.pay TABLESAMPLE BERNOULLI (50)", N, STATEMENT),
     (
         "T163 a function by another schema",
