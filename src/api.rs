@@ -1,5 +1,6 @@
 //! The HTTP edge: the whole API in one table, translated to flows and back; it decides nothing.
 
+mod accept;
 mod calls;
 pub mod docs;
 mod door;
@@ -33,7 +34,13 @@ pub struct Route {
 }
 
 const JSON: &[&str] = &["application/json"];
-const ROWS: &[&str] = &["application/json", "application/vnd.apache.arrow.stream"];
+const ROWS: &[&str] = &[
+    "application/json",
+    "application/vnd.apache.arrow.stream",
+    "application/x-ndjson",
+    "text/csv",
+    "application/vnd.apache.parquet",
+];
 const TEXT: &[&str] = &["text/plain"];
 const PAGE: &[&str] = &["text/html"];
 const BYTES: &[&str] = &["application/octet-stream"];

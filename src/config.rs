@@ -63,7 +63,10 @@ pub struct TlsConfig {
 pub struct SourcesConfig {
     /// Every file and database of a binding lies below this folder.
     pub root: PathBuf,
-    pub csv_line_bytes_max: usize,
+    /// One line of CSV, one record of JSON, one cell of SQLite, the text of one row of Arrow.
+    pub line_bytes_max: usize,
+    /// One record batch, or all dictionaries, of an Arrow file, uncompressed.
+    pub arrow_batch_bytes_max: usize,
     /// Rows of the files of one resource that can be looked up in.
     pub index_rows_max: u64,
     /// For how long files that were looked at count as unchanged.
@@ -208,7 +211,8 @@ impl Default for SourcesConfig {
     fn default() -> Self {
         Self {
             root: PathBuf::from("sources"),
-            csv_line_bytes_max: 1 << 20,
+            line_bytes_max: 1 << 20,
+            arrow_batch_bytes_max: 128 << 20,
             index_rows_max: 50_000_000,
             fresh_ms: 100,
         }

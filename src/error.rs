@@ -30,7 +30,10 @@ pub enum Error {
     Malformed(&'static str),
     #[error("send `content-type: application/json`")]
     MediaType,
-    #[error("ask for `application/json` or `application/vnd.apache.arrow.stream`")]
+    #[error(
+        "ask for `application/json`, `application/vnd.apache.arrow.stream`, `application/x-ndjson`, `text/csv` or \
+         `application/vnd.apache.parquet`"
+    )]
     NotAcceptable,
     #[error("this path does not take this method; see /openapi.json")]
     Method,

@@ -109,7 +109,8 @@ impl Hub {
             .collect::<std::io::Result<Vec<_>>>()?;
         let source_limits = SourceLimits {
             fresh_ms: config.sources.fresh_ms,
-            line_bytes_max: config.sources.csv_line_bytes_max,
+            line_bytes_max: config.sources.line_bytes_max,
+            arrow_batch_bytes_max: config.sources.arrow_batch_bytes_max,
             index_rows_max: config.sources.index_rows_max,
             ..SourceLimits::default()
         };

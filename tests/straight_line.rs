@@ -1,6 +1,7 @@
 //! The main flow: a governed answer, its entry, its receipt, its offline check; refusals and limits on the way.
 
 mod answers;
+mod formats;
 mod grants;
 mod limits;
 mod lookups;

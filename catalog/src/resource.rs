@@ -105,6 +105,10 @@ impl Item {
 pub enum FileFormat {
     Parquet,
     Csv,
+    /// One object a line, or a list of objects.
+    Json,
+    /// Arrow IPC, file or stream.
+    Arrow,
 }
 
 /// Where a resource's bytes are. Paths are relative to the hub's source root, never absolute, never `..`.

@@ -48,6 +48,12 @@ pub enum SourceError {
     /// The path of the binding (as written in the entry) leads nowhere it may lead.
     #[error("path `{path}` {reason}")]
     Path { path: String, reason: &'static str },
+    /// A record (the first is 1) that is not what its format asks for: `source_unavailable`.
+    #[error("record {record} of a file {what}; repair the file and publish it again")]
+    Damaged { record: u64, what: &'static str },
+    /// The pool of the running statements has no room for what a reader must hold.
+    #[error("the hub has too little memory for this source now; try again")]
+    NoMemory,
     /// The statement ran into `statement_ms_max`.
     #[error("the source took too long to answer; narrow the question")]
     Deadline,
@@ -80,7 +86,10 @@ impl SourceError {
     }
 
     pub(crate) fn into_plan_error(self) -> DataFusionError {
-        DataFusionError::External(Box::new(self))
+        match self {
+            Self::NoMemory => DataFusionError::ResourcesExhausted(self.to_string()),
+            other => DataFusionError::External(Box::new(other)),
+        }
     }
 
     /// Turns any error of a plan over a source into one of ours; the text of others becomes the cause.

@@ -3,10 +3,14 @@
 //! INVARIANT: no error text, plan text or metric of this crate carries a cell, a key or an absolute path.
 //! INVARIANT: a source is only ever read; nothing of it is held in memory beyond the batches in flight.
 
+mod arrow_files;
 mod csv_files;
 mod csv_records;
 mod error;
 mod fit;
+mod json_files;
+mod json_record;
+mod json_records;
 mod key;
 mod key_index;
 mod keyed_rows;
@@ -18,12 +22,15 @@ mod plan;
 mod pread;
 mod predicate;
 mod row_store;
+mod scanned;
 mod scratch;
+mod source_column;
 mod sources;
 mod sqlite_table;
 mod table;
 #[cfg(test)]
 mod tests;
+mod text_batch;
 mod unfit;
 
 pub use error::{Cause, SourceError};

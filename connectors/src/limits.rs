@@ -7,12 +7,14 @@ pub struct SourceLimits {
     pub files_max: usize,
     /// Columns of one source.
     pub columns_max: usize,
-    /// One CSV line, one cell of a SQLite table.
+    /// One CSV line, one JSON record, one cell of a SQLite table, the text of one row of an Arrow file.
     pub line_bytes_max: usize,
-    /// Footer of one Parquet file.
+    /// Footer of one Parquet or Arrow file, metadata of one Arrow message.
     pub footer_bytes_max: u64,
     /// One Parquet row group, uncompressed (a page that unpacks 1:10^5 declares it here).
     pub row_group_bytes_max: u64,
+    /// One record batch or all dictionaries of one Arrow file, uncompressed; a reader holds both.
+    pub arrow_batch_bytes_max: usize,
     /// For how long files that were looked at count as unchanged; 0 looks at every call.
     pub fresh_ms: u64,
     /// Keys in one look-up.
@@ -41,6 +43,7 @@ impl Default for SourceLimits {
             line_bytes_max: 1 << 20,
             footer_bytes_max: 256 << 20,
             row_group_bytes_max: 8 << 30,
+            arrow_batch_bytes_max: 128 << 20,
             fresh_ms: 0,
             lookup_keys_max: 10_000,
             lookup_rows_max: 100_000,

@@ -8,7 +8,7 @@ mod scan;
 
 use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use catalog::{Faults, Resource};
 use parquet::{
     arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
@@ -17,8 +17,9 @@ use parquet::{
 pub(crate) use reader::OpenFile;
 
 use crate::{
-    SourceError, SourceLimits, fit,
+    SourceError, SourceLimits,
     place::{FileIdentity, Place},
+    source_column::source_column,
     unfit::Unfit,
 };
 
@@ -64,11 +65,12 @@ impl ParquetFiles {
             let metadata = footer(&place, limits)?;
             files.push(Arc::new(MountedFile { place, metadata }));
         }
+        let schemas: Vec<SchemaRef> = files.iter().map(|file| Arc::clone(file.metadata.schema())).collect();
         let mut faults = Faults::default();
         let mut fields: Vec<Field> = Vec::new();
         let mut columns = Vec::with_capacity(resource.items.len());
         for number in 0..resource.items.len() {
-            let Some(found) = source_field(&resource, number, &files, &mut faults) else { continue };
+            let Some(found) = source_column(&resource, number, &schemas, &mut faults) else { continue };
             let at = fields.iter().position(|field| field.name() == found.name());
             columns.push(at.unwrap_or_else(|| {
                 fields.push(found);
@@ -91,55 +93,6 @@ impl ParquetFiles {
         let rows = self.files.iter().map(|file| file.metadata.metadata().file_metadata().num_rows());
         rows.map(|rows| u64::try_from(rows).unwrap_or(0)).sum()
     }
-}
-
-/// The column of item `number`, if it is in every file with one type the item can be read from.
-fn source_field(
-    resource: &Resource,
-    number: usize,
-    files: &[Arc<MountedFile>],
-    faults: &mut Faults,
-) -> Option<Field> {
-    let item = resource.items.get(number)?;
-    let column = item.source_column();
-    let mut first: Option<Field> = None;
-    for file in files {
-        let schema = file.metadata.schema();
-        let Ok(at) = schema.index_of(column) else {
-            faults.add(
-                format!("/items/{number}/column"),
-                format!("column `{column}` is not in the source; name one that is"),
-            );
-            return None;
-        };
-        if schema.fields().iter().filter(|field| field.name() == column).count() > 1 {
-            faults.add(
-                format!("/items/{number}/column"),
-                format!("column `{column}` is in the source twice; rename one"),
-            );
-            return None;
-        }
-        let kind: &DataType = schema.field(at).data_type();
-        if fit::route(kind, item.item_type).is_none() {
-            faults.add(
-                format!("/items/{number}/type"),
-                format!(
-                    "column `{column}` holds `{kind}`, which cannot be read as `{:?}`; declare another type",
-                    item.item_type
-                ),
-            );
-            return None;
-        }
-        if first.as_ref().is_some_and(|first| first.data_type() != kind) {
-            faults.add(
-                format!("/items/{number}/column"),
-                format!("column `{column}` has different types in different files; write them alike"),
-            );
-            return None;
-        }
-        first.get_or_insert_with(|| Field::new(column, kind.clone(), true));
-    }
-    first
 }
 
 /// Footer and page index of one file, under the ceilings.

@@ -111,15 +111,18 @@ pub(crate) fn files(
     if !path.is_dir() {
         return Ok(vec![place(root, relative, &path)?]);
     }
-    let ending = match format {
-        FileFormat::Parquet => "parquet",
-        FileFormat::Csv => "csv",
+    let endings: &[&str] = match format {
+        FileFormat::Parquet => &["parquet"],
+        FileFormat::Csv => &["csv"],
+        FileFormat::Json => &["json", "jsonl", "ndjson"],
+        FileFormat::Arrow => &["arrow", "arrows", "feather"],
     };
     let mut names = Vec::new();
     for entry in fs::read_dir(&path)? {
         let path = entry?.path();
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if hidden || path.extension().is_none_or(|found| !found.eq_ignore_ascii_case(ending)) {
+        let fits = |found: &std::ffi::OsStr| endings.iter().any(|ending| found.eq_ignore_ascii_case(ending));
+        if hidden || !path.extension().is_some_and(fits) {
             continue;
         }
         if names.len() == limits.files_max {

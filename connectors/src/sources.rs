@@ -21,9 +21,9 @@ use tokio::sync::OnceCell;
 use twox_hash::XxHash64;
 
 use crate::{
-    SourceError, SourceLimits, UnfitCount,
-    csv_files::CsvFiles,
+    SourceError, SourceLimits, UnfitCount, arrow_files, csv_files,
     error::blocking,
+    json_files,
     key::{Keys, LookupRows, can_be_key},
     keyed_rows::{KeyedRows, Paths, key_items},
     parquet_files::ParquetFiles,
@@ -203,7 +203,13 @@ impl Sources {
                             Kind::Parquet(Arc::new(ParquetFiles::mount(shared, places, unfit, &limits)?))
                         }
                         FileFormat::Csv => {
-                            Kind::Csv(Arc::new(CsvFiles::mount(shared, places, unfit, &limits)?))
+                            Kind::Scanned(Arc::new(csv_files::mount(shared, places, unfit, &limits)?))
+                        }
+                        FileFormat::Json => {
+                            Kind::Scanned(Arc::new(json_files::mount(shared, places, unfit, &limits)?))
+                        }
+                        FileFormat::Arrow => {
+                            Kind::Scanned(Arc::new(arrow_files::mount(shared, places, unfit, &limits)?))
                         }
                     })
                 })

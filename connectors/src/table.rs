@@ -11,12 +11,12 @@ use datafusion::{
     physical_plan::ExecutionPlan,
 };
 
-use crate::{SourceError, csv_files::CsvFiles, parquet_files::ParquetFiles, sqlite_table::SqliteTable};
+use crate::{SourceError, parquet_files::ParquetFiles, scanned::ScannedFiles, sqlite_table::SqliteTable};
 
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
     Parquet(Arc<ParquetFiles>),
-    Csv(Arc<CsvFiles>),
+    Scanned(Arc<ScannedFiles>),
     Sqlite(Arc<SqliteTable>),
 }
 
@@ -28,7 +28,7 @@ impl Kind {
     ) -> Result<(), SourceError> {
         match self {
             Self::Parquet(files) => files.read_all(take),
-            Self::Csv(files) => files.read_all(take),
+            Self::Scanned(files) => files.read_all(take),
             Self::Sqlite(_) => Err(SourceError::unavailable("a database is asked itself")),
         }
     }
@@ -53,7 +53,7 @@ impl TableProvider for SourceTable {
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         let able = |filter: &Expr| match &self.kind {
             Kind::Parquet(files) => files.can_filter(filter),
-            Kind::Csv(_) => false,
+            Kind::Scanned(_) => false,
             Kind::Sqlite(table) => table.can_filter(filter),
         };
         Ok(filters
@@ -76,7 +76,7 @@ impl TableProvider for SourceTable {
         match &self.kind {
             Kind::Parquet(files) => files.scan(session, items, filters, limit),
             // A filter that comes here all the same is applied above; a limit must then wait for it.
-            Kind::Csv(files) => files.scan(session, items, limit.filter(|_| filters.is_empty())),
+            Kind::Scanned(files) => files.scan(session, items, limit.filter(|_| filters.is_empty())),
             Kind::Sqlite(table) => table.scan(items, filters, limit),
         }
     }

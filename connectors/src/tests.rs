@@ -1,7 +1,9 @@
-//! One small register written as Parquet, CSV and SQLite, and the same questions put to all three.
+//! One small register written in every format and as SQLite, and the same questions put to all.
 
+mod arrow_damage;
 mod bindings;
 mod damage;
+mod json;
 mod lookups;
 mod sqlite;
 
@@ -12,7 +14,15 @@ use std::{
 };
 
 use arrow::{
-    array::{ArrayRef, Date32Array, Float64Array, Int32Array, RecordBatch, StringArray},
+    array::{
+        ArrayRef, Date32Array, DictionaryArray, Float64Array, Int32Array, ListArray, RecordBatch,
+        StringArray, StringViewArray,
+    },
+    datatypes::Int32Type,
+    ipc::{
+        CompressionType,
+        writer::{FileWriter, IpcWriteOptions, StreamWriter},
+    },
     util::pretty::pretty_format_batches,
 };
 use catalog::{Binding, Classification, FileFormat, Item, ItemType, Resource, SharingClass};
@@ -116,6 +126,75 @@ pub(super) fn write_parquet(path: &Path, rows: impl Iterator<Item = i32>) {
     write_columns(path, columns, 128);
 }
 
+pub(super) fn write_json(path: &Path, rows: impl Iterator<Item = i32>, list: bool) {
+    let cell = |cell: Option<String>| cell.map_or("null".to_owned(), |cell| format!("\"{cell}\""));
+    let records: Vec<String> = rows
+        .map(|n| {
+            let (id, number, founded, share, capital) = row(n);
+            // A member that is null is left out now and then, as programs do; numbers stand with and without quotes.
+            let number = number.map_or(String::new(), |number| format!("\"number\": {number}, "));
+            let share = share.map_or("null".to_owned(), |share| format!("{share:?}"));
+            let unused = r#""unused": {"x": [1, {"y": "}]\\\"{"}]}"#;
+            let (id, founded) = (cell(id), cell(founded.map(iso)));
+            let capital = capital.unwrap_or_else(|| "null".to_owned());
+            format!(
+                r#"{{{number}"share": {share}, {unused}, "Company ID": {id}, "capital": {capital}, "founded": {founded}}}"#
+            )
+        })
+        .collect();
+    let text = match list {
+        true => format!("\u{feff} [\n{}\n] \n", records.join(" ,\n")),
+        false => records.join("\n") + "\n",
+    };
+    fs::write(path, text).expect("json");
+}
+
+/// As an Arrow file or stream of several batches, texts in a dictionary and as views.
+pub(super) fn write_arrow(
+    path: &Path,
+    rows: impl Iterator<Item = i32>,
+    options: IpcWriteOptions,
+    stream: bool,
+) {
+    let rows: Vec<Row> = rows.map(row).collect();
+    let ids: DictionaryArray<Int32Type> = rows.iter().map(|row| row.0.as_deref()).collect();
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        (
+            "nested",
+            Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(rows.iter().map(|_| None::<Vec<_>>))),
+        ),
+        ("capital", Arc::new(rows.iter().map(|row| row.4.clone()).collect::<StringViewArray>())),
+        ("founded", Arc::new(rows.iter().map(|row| row.2).collect::<Date32Array>())),
+        ("Company ID", Arc::new(ids)),
+        ("number", Arc::new(rows.iter().map(|row| row.1).collect::<Int32Array>())),
+        ("share", Arc::new(rows.iter().map(|row| row.3).collect::<Float64Array>())),
+    ];
+    let columns = columns.into_iter().map(|(name, column)| (name, column, true));
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).expect("batch");
+    let batches: Vec<RecordBatch> = (0..batch.num_rows())
+        .step_by(300)
+        .map(|at| batch.slice(at, 300.min(batch.num_rows() - at)))
+        .collect();
+    fs::write(path, arrow_bytes(&batches, options, stream)).expect("arrow");
+}
+
+pub(super) fn arrow_bytes(batches: &[RecordBatch], options: IpcWriteOptions, stream: bool) -> Vec<u8> {
+    let schema = batches[0].schema();
+    if stream {
+        let mut writer = StreamWriter::try_new_with_options(Vec::new(), &schema, options).expect("writer");
+        batches.iter().for_each(|batch| writer.write(batch).expect("write"));
+        writer.into_inner().expect("finish")
+    } else {
+        let mut writer = FileWriter::try_new_with_options(Vec::new(), &schema, options).expect("writer");
+        batches.iter().for_each(|batch| writer.write(batch).expect("write"));
+        writer.into_inner().expect("finish")
+    }
+}
+
+pub(super) fn packed(compression: CompressionType) -> IpcWriteOptions {
+    IpcWriteOptions::default().try_with_compression(Some(compression)).expect("options")
+}
+
 pub(super) fn write_columns(path: &Path, columns: Vec<(&str, ArrayRef)>, group_rows: usize) {
     let batch = RecordBatch::try_from_iter_with_nullable(
         columns.into_iter().map(|(name, column)| (name, column, true)),
@@ -188,6 +267,13 @@ pub(super) async fn three_bindings(bench: &Bench) -> Vec<(&'static str, Resource
     write_csv(&bench.path().join("market/companies.csv"), 0..ROWS);
     write_csv(&bench.path().join("market/parts/1.csv"), 0..10);
     write_csv(&bench.path().join("market/parts/2.csv"), 10..ROWS);
+    write_json(&bench.path().join("market/companies.ndjson"), 0..ROWS, false);
+    write_json(&bench.path().join("market/parts/1.json"), 0..10, true);
+    write_json(&bench.path().join("market/parts/2.jsonl"), 10..ROWS, false);
+    let plain = IpcWriteOptions::default;
+    write_arrow(&bench.path().join("market/companies.arrow"), 0..ROWS, plain(), false);
+    write_arrow(&bench.path().join("market/parts/1.arrows"), 0..10, packed(CompressionType::LZ4_FRAME), true);
+    write_arrow(&bench.path().join("market/parts/2.arrow"), 10..ROWS, packed(CompressionType::ZSTD), false);
     write_sqlite(&bench.path().join("market/companies.db"), 0..ROWS).await;
     let sqlite =
         Binding::Sqlite { path: "market/companies.db".to_owned(), table: "the companies".to_owned() };
@@ -196,6 +282,10 @@ pub(super) async fn three_bindings(bench: &Bench) -> Vec<(&'static str, Resource
         ("parquet folder", files(FileFormat::Parquet, "market/parts")),
         ("csv", files(FileFormat::Csv, "market/companies.csv")),
         ("csv folder", files(FileFormat::Csv, "market/parts")),
+        ("json", files(FileFormat::Json, "market/companies.ndjson")),
+        ("json folder", files(FileFormat::Json, "market/parts")),
+        ("arrow", files(FileFormat::Arrow, "market/companies.arrow")),
+        ("arrow folder", files(FileFormat::Arrow, "market/parts")),
         ("sqlite", sqlite),
     ]
     .map(|(name, binding)| (name, resource(binding, company_items())))

@@ -11,7 +11,8 @@ use policies::{Operation, Role};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::door::{Entered, Named, Peer, answered, body, enter, failed, format, rate_headers};
+use super::accept::format;
+use super::door::{Entered, Named, Peer, answered, body, enter, failed, rate_headers};
 use crate::acts::{Act, read_json};
 use crate::engine::encode::Format;
 use crate::error::Error;

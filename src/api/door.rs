@@ -14,7 +14,6 @@ use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use policies::Caller;
 
-use crate::engine::encode::Format;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::limits::Remaining;
@@ -130,23 +129,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
-/// What the caller wants to read.
-pub fn format(headers: &HeaderMap) -> Result<Format, Error> {
-    let mut accepts = headers.get_all(header::ACCEPT).iter().peekable();
-    if accepts.peek().is_none() {
-        return Ok(Format::Json);
-    }
-    let text: Vec<&str> = accepts.filter_map(|value| value.to_str().ok()).collect();
-    for range in text.iter().flat_map(|value| value.split(',')) {
-        match range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-            "application/json" | "application/*" | "*/*" => return Ok(Format::Json),
-            "application/vnd.apache.arrow.stream" => return Ok(Format::Arrow),
-            _ => {}
-        }
-    }
-    Err(Error::NotAcceptable)
-}
-
 /// An answer with its receipt and what is left of the rate.
 pub fn answered(answer: Answer, account: Remaining) -> Response {
     let remaining = answer.remaining.filter(|grant| grant.remaining < account.remaining).unwrap_or(account);
@@ -161,7 +143,7 @@ pub fn answered(answer: Answer, account: Remaining) -> Response {
     };
     let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.format.media_type()));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.format.content_type()));
     put(headers, RECEIPT_HEADER, &answer.receipt);
     rate_headers(headers, remaining);
     response

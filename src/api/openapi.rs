@@ -42,7 +42,7 @@ fn operation(route: &Route) -> Value {
         .map(|media| {
             let schema = match *media {
                 "application/json" => reference(schema),
-                "text/plain" | "text/html" => json!({"type": "string"}),
+                "text/plain" | "text/html" | "text/csv" | "application/x-ndjson" => json!({"type": "string"}),
                 _ => json!({"type": "string", "format": "binary"}),
             };
             ((*media).to_owned(), json!({ "schema": schema }))

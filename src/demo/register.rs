@@ -138,5 +138,8 @@ fn columns(file: &Path, format: FileFormat) -> anyhow::Result<Vec<String>> {
             let names = schema.fields().iter().map(|field| field.name().trim_start_matches('\u{feff}'));
             Ok(names.map(str::to_owned).collect())
         }
+        FileFormat::Json | FileFormat::Arrow => {
+            anyhow::bail!("`{}` is neither .parquet nor .csv", file.display())
+        }
     }
 }

@@ -7,13 +7,14 @@ use arrow::array::{
     ArrayRef, Date32Array, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray,
 };
 use arrow::datatypes::{DataType, Field, Schema};
+use arrow::ipc::writer::FileWriter;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 
 /// Libraries under the grant, one a kind of binding; same length as [`COPY`], so that positions in faults agree.
-pub const GOVERNED: [&str; 3] = ["fixp", "fixc", "fixs"];
+pub const GOVERNED: [&str; 5] = ["fixp", "fixc", "fixs", "fixj", "fixa"];
 /// Library of the physical copies of what is visible.
 pub const COPY: &str = "copy";
 /// Every hidden text, and every part of a masked text that the mask hides, begins with it.
@@ -237,9 +238,8 @@ impl Table {
         self.columns.iter().filter(|(_, _, key, _)| *key).map(|(name, ..)| *name).collect()
     }
 
-    /// Row groups of four rows.
-    pub fn write_parquet(&self, path: &Path, group_rows: usize) {
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+    /// All rows in one batch.
+    fn batch(&self) -> RecordBatch {
         let arrays: Vec<ArrayRef> = (0..self.columns.len()).map(|at| self.array(at)).collect();
         let fields: Vec<Field> = self
             .columns
@@ -247,11 +247,16 @@ impl Table {
             .zip(&arrays)
             .map(|((name, ..), array)| Field::new(*name, array.data_type().clone(), true))
             .collect();
-        let schema = Arc::new(Schema::new(fields));
-        let batch = RecordBatch::try_new(schema.clone(), arrays).expect("a batch");
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).expect("a batch")
+    }
+
+    /// Row groups of so many rows.
+    pub fn write_parquet(&self, path: &Path, group_rows: usize) {
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        let batch = self.batch();
         let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group_rows)).build();
         let file = std::fs::File::create(path).expect("a file");
-        let mut writer = ArrowWriter::try_new(file, schema, Some(properties)).expect("a writer");
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).expect("a writer");
         writer.write(&batch).expect("written");
         writer.close().expect("closed");
     }
@@ -277,6 +282,30 @@ impl Table {
             }
             other => panic!("{other} is not written here: {:?}", DataType::Null),
         }
+    }
+
+    /// An Arrow file whose batches hold four rows each.
+    pub fn write_arrow(&self, path: &Path) {
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        let batch = self.batch();
+        let file = std::fs::File::create(path).expect("a file");
+        let mut writer = FileWriter::try_new(file, &batch.schema()).expect("a writer");
+        for at in (0..batch.num_rows()).step_by(4) {
+            writer.write(&batch.slice(at, 4.min(batch.num_rows() - at))).expect("written");
+        }
+        writer.finish().expect("closed");
+    }
+
+    /// One object a line.
+    pub fn write_json(&self, path: &Path) {
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        let mut text = String::new();
+        for row in &self.rows {
+            let members =
+                self.columns.iter().zip(row).map(|((name, ..), cell)| ((*name).to_owned(), cell.clone()));
+            text.push_str(&(Value::Object(members.collect()).to_string() + "\n"));
+        }
+        std::fs::write(path, text).expect("written");
     }
 
     pub fn write_csv(&self, path: &Path) {

@@ -85,6 +85,12 @@ impl Range {
                 } else if library == "fixp" {
                     table.write_parquet(&sources.join(path("parquet")), 4);
                     json!({"files": {"format": "parquet", "path": path("parquet")}})
+                } else if library == "fixj" {
+                    table.write_json(&sources.join(path("json")));
+                    json!({"files": {"format": "json", "path": path("json")}})
+                } else if library == "fixa" {
+                    table.write_arrow(&sources.join(path("arrow")));
+                    json!({"files": {"format": "arrow", "path": path("arrow")}})
                 } else {
                     table.write_csv(&sources.join(path("csv")));
                     json!({"files": {"format": "csv", "path": path("csv")}})

@@ -67,9 +67,14 @@ async fn what_is_asked_for_must_be_something_the_hub_makes() {
     let world = World::new().await;
     let body = query(ACCOUNT, "SELECT name FROM population.resident LIMIT 1").to_string();
     for path in ["/v1/queries", "/v1/lookups"] {
-        for accept in
-            ["text/html", "text/csv", "application/xml, text/*", "application/jsonx", "image/png;q=0.9"]
-        {
+        for accept in [
+            "text/html",
+            "text/csvx",
+            "application/xml, image/*",
+            "application/jsonx",
+            "*/*;q=0",
+            "text/csv;q=0.0",
+        ] {
             let said = raw(&world, path, &[AS_JSON[0], ("accept", accept)], body.clone()).await;
             let said = said.expect(406, "invalid");
             assert!(said.receipt().is_some(), "{accept}");
@@ -80,6 +85,9 @@ async fn what_is_asked_for_must_be_something_the_hub_makes() {
         ("application/*", "application/json"),
         ("text/html, application/json;q=0.5", "application/json"),
         ("Application/Vnd.Apache.Arrow.Stream", "application/vnd.apache.arrow.stream"),
+        ("application/json;q=0, text/*;q=0.1", "text/csv; charset=utf-8; header=present"),
+        ("application/x-ndjson, application/json;q=0.9", "application/x-ndjson"),
+        ("application/vnd.apache.parquet", "application/vnd.apache.parquet"),
     ] {
         let said = raw(&world, "/v1/queries", &[AS_JSON[0], ("accept", accept)], body.clone()).await;
         assert_eq!((said.status, said.headers["content-type"].as_str()), (200, media), "{accept}");
