@@ -5,6 +5,7 @@ mod assertions;
 mod by_url;
 mod forge;
 mod generated;
+mod provider;
 
 use serde_json::{Value, json};
 use tongqu::clock::Clock;

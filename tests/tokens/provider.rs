@@ -90,6 +90,8 @@ impl Stage {
         let pem = std::fs::read(&ca).expect("a certificate");
         let http = reqwest::Client::builder()
             .no_proxy()
+            // The provider ends idle connections when it likes.
+            .pool_max_idle_per_host(0)
             .tls_certs_only(reqwest::Certificate::from_pem_bundle(&pem).expect("a certificate"))
             .build()
             .expect("a client");
