@@ -8,12 +8,12 @@
 mod bypass;
 mod edges;
 mod exhaustion;
-mod fixture;
+pub mod fixture;
 mod lookups;
 mod metadata;
 mod more;
 mod own;
 mod range;
-mod scan;
+pub mod scan;
 mod wire;
 mod writes;

@@ -3,6 +3,8 @@
 mod attacks;
 mod every_endpoint;
 mod faults;
+mod fuzz;
+mod leaks;
 mod licences;
 mod noninterference;
 mod openapi;

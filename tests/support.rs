@@ -159,6 +159,7 @@ impl TestHub {
             .authn
             .issuers
             .push(serde_json::from_value(json!({"issuer": ISSUER, "jwks": jwks})).expect("an issuer"));
+        crate::attacks::scan::capture();
         let hub = Hub::open(config, clock).await.expect("the hub opens");
         publish::declare(&hub, organisation(&system)).await.expect("organisation");
         publish::load(&hub, catalog::embedded().expect("libraries")).await.expect("resources");
@@ -233,7 +234,11 @@ impl TestHub {
             .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
             .collect();
         let bytes = response.bytes().await.expect("a whole body").to_vec();
-        Said { status, headers, bytes }
+        let said = Said { status, headers, bytes };
+        if status >= 400 {
+            crate::leaks::search_refusal(&format!("{:?} {}", said.headers, said.text()));
+        }
+        said
     }
 
     /// A call being built, with the account's token.
@@ -301,6 +306,13 @@ impl TestHub {
             Some(json!({"compare": {"item": "residence_code", "op": "like_prefix", "value": "33"}})),
         );
         self.grant("population.resident", "civil-affairs", "public-security", &terms).await
+    }
+}
+
+/// Nothing that a hub of any test logged or recorded holds a canary.
+impl Drop for TestHub {
+    fn drop(&mut self) {
+        crate::leaks::search_own(&self.directory());
     }
 }
 

@@ -4,7 +4,8 @@
 //! a receipt's `running` for `aborted` (both are the hub's word about a stream without an outcome), and the exact
 //! files of an older checkpoint, which are a true record of an earlier time; a kept checkpoint tells those apart.
 
-mod made;
+pub mod made;
+mod million;
 mod outside;
 mod receipts;
 mod record;

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::disk::{Disk, write_whole};
+use super::tiles::read_regular;
 use crate::crypto::sha256;
 
 /// Entries per file.
@@ -21,7 +22,7 @@ pub(crate) const SPAN: u64 = 65_536;
 const MERGED: usize = 16;
 const MAGIC: &[u8; 8] = b"tqidx001";
 const HEAD_LEN: u64 = 64;
-const RECORD_LEN: u64 = 24;
+pub(crate) const RECORD_LEN: u64 = 24;
 const FOOT_LEN: u64 = 32;
 
 /// Highest store revision and time of the entries covered.
@@ -48,10 +49,17 @@ pub(crate) struct IndexFile {
     pub marks: Marks,
 }
 
-type Record = ([u8; 16], u64);
+pub(crate) type Record = ([u8; 16], u64);
 
-fn file_name(first: u64, last: u64) -> String {
+pub(crate) fn file_name(first: u64, last: u64) -> String {
     format!("{first:020}-{last:020}.idx")
+}
+
+/// The range of a name in exactly the form that [`file_name`] gives.
+pub(crate) fn parse_file_name(name: &str) -> Option<(u64, u64)> {
+    let (first, last) = name.strip_suffix(".idx")?.split_once('-')?;
+    let range = (first.parse().ok()?, last.parse().ok()?);
+    (range.0 < range.1 && file_name(range.0, range.1) == name).then_some(range)
 }
 
 impl IndexFile {
@@ -123,7 +131,7 @@ fn prefix(id: &[u8; 16]) -> u64 {
     id.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
-fn decode(bytes: &[u8; RECORD_LEN as usize]) -> Record {
+pub(crate) fn decode(bytes: &[u8; RECORD_LEN as usize]) -> Record {
     let (mut id, mut index) = ([0; 16], [0; 8]);
     let (left, right) = bytes.split_at(16);
     id.copy_from_slice(left);
@@ -151,11 +159,19 @@ fn encode(first: u64, last: u64, marks: Marks, mut records: Vec<Record>) -> Vec<
     out
 }
 
-/// Whether a file is whole: its last 32 bytes are the SHA-256 of the rest.
-pub(crate) fn is_sound(path: &Path) -> io::Result<bool> {
-    let bytes = fs::read(path)?;
-    let sound = bytes.split_last_chunk::<32>().is_some_and(|(rest, foot)| sha256(&[rest]) == *foot);
-    Ok(sound && IndexFile::open(path).is_ok())
+/// Reads a file of a folder that may be anybody's: its marks and its records' bytes, or none when it is not whole
+/// (its last 32 bytes are the SHA-256 of the rest) or not of this range.
+pub(crate) fn read_sound(path: &Path, first: u64, last: u64) -> io::Result<Option<(Marks, Vec<u8>)>> {
+    let bytes_max = last.saturating_sub(first).saturating_mul(RECORD_LEN).saturating_add(HEAD_LEN + FOOT_LEN);
+    let mut bytes = read_regular(path, bytes_max)?;
+    let whole = bytes.split_last_chunk::<32>().is_some_and(|(rest, foot)| sha256(&[rest]) == *foot);
+    let file = IndexFile::open(path)?;
+    if !whole || (file.first, file.last) != (first, last) {
+        return Ok(None);
+    }
+    bytes.truncate(bytes.len().saturating_sub(FOOT_LEN as usize));
+    bytes.drain(..HEAD_LEN as usize);
+    Ok(Some((file.marks, bytes)))
 }
 
 /// All index files, oldest first, without gaps from entry 0, and the recent ids.

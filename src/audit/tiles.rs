@@ -19,12 +19,27 @@ use super::disk::{Disk, write_whole};
 use super::segment::Stored;
 use super::tree::{Edge, FullTiles, HEIGHT, WIDTH};
 
+/// A side object with what sealing adds to it.
+const SEALED_BYTES_MAX: u64 = super::SIDE_BYTES_MAX as u64 + 64;
+
 /// Which kind of file, without its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Class {
     Hashes(u8),
     Entries,
     Sides,
+}
+
+impl Class {
+    /// The longest file of its kind: 256 hashes, entries or sealed side objects.
+    fn bytes_max(self) -> u64 {
+        let each = match self {
+            Self::Hashes(_) => 32,
+            Self::Entries => 2 + super::ENTRY_BYTES_MAX as u64,
+            Self::Sides => 4 + SEALED_BYTES_MAX,
+        };
+        WIDTH * each
+    }
 }
 
 /// A published file: its class, number and width (1 to 256; 256 is complete).
@@ -168,7 +183,7 @@ pub(crate) struct Files {
 
 impl Files {
     pub fn read(&self, name: Name) -> io::Result<Vec<u8>> {
-        fs::read(self.dir.join(name.path()))
+        read_regular(&self.dir.join(name.path()), name.class.bytes_max())
     }
 
     pub fn hashes(&self, level: u8, n: u64, width: u64) -> io::Result<Vec<Hash>> {
@@ -202,6 +217,12 @@ impl FullTiles for Files {
     fn full_tile(&self, level: u8, n: u64) -> io::Result<Vec<Hash>> {
         self.hashes(level, n, WIDTH)
     }
+}
+
+/// A file of a folder that may be anybody's: a pipe, a device or a file without end is damage, not something to wait for.
+pub(crate) fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let found = fs::metadata(path)?;
+    if found.is_file() && found.len() <= bytes_max { fs::read(path) } else { Err(damaged("file")) }
 }
 
 fn damaged(what: &str) -> io::Error {

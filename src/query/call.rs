@@ -163,7 +163,7 @@ pub struct AskedKeys {
     pub values: Vec<String>,
 }
 
-pub(super) fn keys(call: &LookupCall, count_max: usize) -> Result<AskedKeys, Error> {
+pub fn keys(call: &LookupCall, count_max: usize) -> Result<AskedKeys, Error> {
     let mut faults = catalog::Faults::default();
     if call.keys.is_empty() || call.keys.len() > count_max {
         faults.add("/keys", format!("send 1 to {count_max} keys"));

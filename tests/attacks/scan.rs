@@ -37,6 +37,11 @@ pub fn capture() {
     });
 }
 
+/// All lines caught so far.
+pub fn log() -> Vec<u8> {
+    LOG.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+}
+
 /// Files below a folder, by name; but row stores, which are the rows.
 pub fn files(folder: &Path, into: &mut Vec<(String, Vec<u8>)>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -44,7 +49,8 @@ pub fn files(folder: &Path, into: &mut Vec<(String, Vec<u8>)>) {
         if path.is_dir() {
             files(&path, into);
         } else if path.extension().is_none_or(|ending| ending != "rows") {
-            into.push((path.display().to_string(), std::fs::read(&path).expect("read")));
+            // One that was there a moment ago may be a temporary one.
+            into.extend(std::fs::read(&path).ok().map(|bytes| (path.display().to_string(), bytes)));
         }
     }
 }

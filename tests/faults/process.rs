@@ -94,6 +94,7 @@ pub struct Running {
     child: Child,
     pub base_url: String,
     said: Arc<Mutex<String>>,
+    directory: PathBuf,
 }
 
 impl Running {
@@ -182,13 +183,16 @@ impl Running {
                 },
             );
         let said = Arc::new(Mutex::new(String::new()));
+        // Every command ends with the configuration, or with the demo's directory.
+        let last = PathBuf::from(command.get_args().last().unwrap_or_default());
+        let directory = if last.is_file() { last.parent().unwrap_or(&last).to_owned() } else { last };
         let (lines, heard) = channel();
         if let Some(stdout) = child.stdout.take() {
             let lines = lines.clone();
             listen(stdout, said.clone(), lines);
         }
         listen(child.stderr.take().expect("stderr"), said.clone(), lines);
-        (Self { child, base_url: String::new(), said }, heard)
+        (Self { child, base_url: String::new(), said, directory }, heard)
     }
 
     /// What the process wrote so far.
@@ -241,6 +245,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _gone = self.child.kill();
         let _code = self.child.wait();
+        crate::leaks::search(&self.directory, self.said().as_bytes());
     }
 }
 

@@ -3,14 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::super::index;
 use super::super::segment;
-use super::super::tiles::{Class, Files, Name};
+use super::super::tiles::{Class, Files, Name, read_regular};
 use super::super::tree::{WIDTH, leaf_hash};
-use super::{Fault, Walk, io_fault};
+use super::{Fault, Walk, bundles, io_fault};
 
-pub(super) fn read(dir: &Path, path: &str) -> Result<Vec<u8>, Fault> {
-    fs::read(dir.join(path)).map_err(|cause| Fault::Io { path: path.to_owned(), cause })
+/// Longest checkpoint: a note with more cosignatures than anybody has.
+pub(super) const CHECKPOINT_BYTES_MAX: u64 = 64 << 10;
+/// Longest segment that is replayed: the configured ceiling and one batch of the largest side objects.
+const SEGMENT_BYTES_MAX: u64 = 128 << 20;
+
+pub(super) fn read(dir: &Path, path: &str, bytes_max: u64) -> Result<Vec<u8>, Fault> {
+    read_regular(&dir.join(path), bytes_max).map_err(|cause| Fault::Io { path: path.to_owned(), cause })
 }
 
 /// Every file below `dir`, as a path relative to it, one at a time.
@@ -96,19 +100,6 @@ fn prefix_len<const N: usize>(bytes: &[u8], count: usize) -> usize {
     at
 }
 
-pub(super) fn check_indexes(dir: &Path) -> Result<(), Fault> {
-    if !dir.join("index").exists() {
-        return Ok(());
-    }
-    each_file(dir, "index", &mut |path| {
-        if path.ends_with(".tmp") || index::is_sound(&dir.join(path)).unwrap_or(false) {
-            Ok(())
-        } else {
-            Err(Fault::Index(path.to_owned()))
-        }
-    })
-}
-
 type SegmentFile = (u64, u32, String);
 
 fn segments(dir: &Path) -> Result<Vec<SegmentFile>, Fault> {
@@ -136,7 +127,8 @@ impl Walk<'_> {
                 continue;
             }
             let fault = || Fault::Segment(path.clone());
-            let replay = segment::replay(&read(dir, path)?, *first, &self.origin).map_err(|_| fault())?;
+            let replay = segment::replay(&read(dir, path, SEGMENT_BYTES_MAX)?, *first, &self.origin)
+                .map_err(|_| fault())?;
             if *first > self.edge.size() {
                 return Err(fault());
             }
@@ -148,7 +140,7 @@ impl Walk<'_> {
                     }
                     continue;
                 }
-                self.entry(index, &stored.entry, stored.side.as_deref())?;
+                self.entry(index, bundles::check(index, &stored, &self.origin)?)?;
                 self.report.unpublished += 1;
             }
             if end == u64::MAX {
