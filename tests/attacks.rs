@@ -13,6 +13,7 @@ mod lookups;
 mod metadata;
 mod more;
 mod own;
+mod pressure;
 mod range;
 pub mod scan;
 mod wire;

@@ -94,6 +94,7 @@ async fn row_level_security_gives_the_same_rows() {
     sqlx::raw_sql("CREATE ROLE reader LOGIN").execute(&mut owner).await.expect("a role");
     let mut reader = postgres.connect("reader").await;
     let range = Range::open().await;
+    let mut refused = Vec::new();
     let (mut asked, mut compared, mut seed) = (0, 0, number("TONGQU_SEED", 1) * 1_000_000 + 500_000);
     while asked < wanted {
         seed += 1;
@@ -115,13 +116,17 @@ async fn row_level_security_gives_the_same_rows() {
             let answer: serde_json::Value = serde_json::from_slice(&heard.body).unwrap_or_default();
             let rows = answer["rows"].as_array();
             let expected = rls::ask(&mut reader, &sql.replace("lib_", &schema)).await;
-            let (Some(rows), Some(expected)) = (rows, expected) else { continue };
+            let (Some(rows), Ok(expected)) = (rows, &expected) else {
+                refused.push(format!("{} | {:?} | {sql}", heard.code(), expected.err()));
+                continue;
+            };
             compared += 1;
-            assert_eq!(rls::neutral(rows), expected, "world {seed} over {:?}: {sql}", world.store);
+            assert_eq!(rls::neutral(rows), *expected, "world {seed} over {:?}: {sql}", world.store);
         }
     }
     println!("{compared} of {asked} statements compared with row-level security");
-    assert!(compared * 3 > asked * 2, "only {compared} of {asked} are understood by both");
+    refused.truncate(10);
+    assert!(compared * 3 > asked * 2, "only {compared} of {asked} are understood by both: {refused:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

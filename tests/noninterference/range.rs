@@ -170,6 +170,7 @@ impl Range {
     async fn send(&self, request: axum::http::request::Builder, body: String) -> (Heard, Option<String>) {
         let token = self.token.lock().expect("free").clone();
         let request = request
+            .header(header::HOST, "127.0.0.1")
             .header(header::AUTHORIZATION, format!("Bearer {token}"))
             .header(header::CONTENT_TYPE, JSON)
             .extension(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 9))))

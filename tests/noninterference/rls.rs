@@ -189,12 +189,13 @@ fn predicate(scope: &Json, table: &Table) -> String {
     }
 }
 
-/// The statement's rows in a neutral form, sorted; none where PostgreSQL refuses it.
-pub async fn ask(reader: &mut PgConnection, sql: &str) -> Option<Vec<String>> {
+/// The statement's rows in a neutral form, sorted, or why PostgreSQL refuses it.
+pub async fn ask(reader: &mut PgConnection, sql: &str) -> Result<Vec<String>, String> {
     let whole = format!("SELECT to_jsonb(q)::text FROM ({sql}) AS q");
-    let rows = sqlx::query(sqlx::AssertSqlSafe(whole)).persistent(false).fetch_all(reader).await.ok()?;
+    let rows = sqlx::query(sqlx::AssertSqlSafe(whole)).persistent(false).fetch_all(reader).await;
+    let rows = rows.map_err(|refused| refused.to_string())?;
     let texts = rows.iter().map(|row| serde_json::from_str(&row.get::<String, _>(0)).expect("JSON"));
-    Some(neutral(&texts.collect::<Vec<Json>>()))
+    Ok(neutral(&texts.collect::<Vec<Json>>()))
 }
 
 /// Rows as sorted texts: numbers without the zeros of their scale, times without those of their fraction.
