@@ -3,12 +3,16 @@
 //! INVARIANT: this module alone reads the environment and configuration files.
 //! Every input, list, query and queue has its ceiling here; `deploy/tongqu.toml` is the annotated default.
 
+mod postgres;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use policies::statement::GateLimits;
 use serde::{Deserialize, Serialize};
+
+pub use postgres::{PostgresConfig, TlsMode};
 
 /// Everything a deployment can set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -71,6 +75,8 @@ pub struct SourcesConfig {
     pub index_rows_max: u64,
     /// For how long files that were looked at count as unchanged.
     pub fresh_ms: u64,
+    /// PostgreSQL servers that departments may bind to, by name.
+    pub postgres: Vec<PostgresConfig>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -215,6 +221,7 @@ impl Default for SourcesConfig {
             arrow_batch_bytes_max: 128 << 20,
             index_rows_max: 50_000_000,
             fresh_ms: 100,
+            postgres: Vec::new(),
         }
     }
 }
@@ -328,6 +335,11 @@ impl Config {
         {
             *path = folder.join(&*path);
         }
+        for server in &mut self.sources.postgres {
+            for path in server.password_file.iter_mut().chain(&mut server.ca_file) {
+                *path = folder.join(&*path);
+            }
+        }
         for issuer in &mut self.authn.issuers {
             for path in issuer.jwks.iter_mut().chain(&mut issuer.ca) {
                 *path = folder.join(&*path);
@@ -399,15 +411,17 @@ impl Config {
         if self.engine.held_bytes_max > self.engine.memory_bytes {
             doubts.push("`engine.held_bytes_max` is larger than `engine.memory_bytes`".to_owned());
         }
+        doubts.extend(postgres::doubts(&self.sources.postgres));
         doubts.extend(on_memory_disk(&self.hub.directory));
         doubts.extend(readable_by_others(&self.keys_directory()));
         doubts
     }
 }
 
-/// What the log shows: `TONGQU_LOG`, by default `info`.
+/// What the log shows: `TONGQU_LOG`, by default `info`. Never by default what a department's server says of itself.
 pub fn log_filter() -> String {
-    std::env::var("TONGQU_LOG").unwrap_or_else(|_unset| "info,sqlx=warn".to_owned())
+    std::env::var("TONGQU_LOG")
+        .unwrap_or_else(|_unset| "info,sqlx=warn,sqlx::postgres::notice=off".to_owned())
 }
 
 /// Where systemd waits for word of the start (`Type=notify`), and how often it wants a sign of life, in microseconds.

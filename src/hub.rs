@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, RwLock};
 
-use catalog::Purposes;
-use connectors::{SourceLimits, Sources};
+use catalog::{DepartmentId, Purposes};
+use connectors::{PostgresConnection, PostgresTls, SourceLimits, Sources};
 use policies::decide::Law;
 use policies::{GrantId, PseudonymKey};
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::audit::{Draft, Kind, Log};
 use crate::authn::Authn;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, PostgresConfig, TlsMode};
 use crate::crypto::Keys;
 use crate::engine::Engine;
 use crate::limits::Limits;
@@ -76,6 +76,27 @@ impl Stops {
     }
 }
 
+fn postgres(server: &PostgresConfig) -> PostgresConnection {
+    PostgresConnection {
+        name: server.name.clone(),
+        host: server.host.clone(),
+        port: server.port,
+        database: server.database.clone(),
+        user: server.user.clone(),
+        password_file: server.password_file.clone(),
+        tls: match server.tls {
+            TlsMode::Disable => PostgresTls::Disable,
+            TlsMode::VerifyFull => {
+                PostgresTls::VerifyFull { ca_file: server.ca_file.clone().unwrap_or_default() }
+            }
+        },
+        connections_max: server.connections_max,
+        connect_timeout_ms: server.connect_timeout_ms,
+        statement_timeout_ms: server.statement_timeout_ms,
+        departments: server.departments.iter().map(|name| DepartmentId(name.clone())).collect(),
+    }
+}
+
 impl Hub {
     /// Opens everything, recovers what a crash left, and puts the start on record.
     pub async fn open(config: Config, clock: Clock) -> anyhow::Result<Arc<Self>> {
@@ -119,7 +140,8 @@ impl Hub {
             authn: Authn::new(&config.hub.id, &config.authn, clock.clone())?,
             law: Law::load(&rules)?,
             engine: Engine::new(&config.engine, &config.gate, &config.spill_directory())?,
-            sources: Sources::new(&config.sources.root, &config.index_directory(), source_limits)?,
+            sources: Sources::new(&config.sources.root, &config.index_directory(), source_limits)?
+                .with_postgres(config.sources.postgres.iter().map(postgres).collect()),
             pseudonyms: PseudonymKey::master(&keys.pseudonym_master()),
             purposes: Purposes::embedded().map_err(|faults| anyhow::anyhow!("purposes: {faults:?}"))?,
             stops: Stops::default(),

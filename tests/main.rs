@@ -8,6 +8,10 @@ mod leaks;
 mod licences;
 mod noninterference;
 mod openapi;
+mod postgres_base;
+#[path = "../connectors/src/tests/postgres_server.rs"]
+#[allow(dead_code, reason = "the connectors' own tests use all of it")]
+mod postgres_server;
 mod remote;
 mod straight_line;
 mod supervised;

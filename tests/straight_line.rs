@@ -6,6 +6,7 @@ mod grants;
 mod limits;
 mod lookups;
 mod overload;
+mod postgres;
 mod record;
 mod standing;
 mod streams;

@@ -202,7 +202,7 @@ const PLACES: &[(&str, &[&str], &[&str])] = &[
     (
         "store SQL stands only in the store",
         &["sqlx::query"],
-        &["src/store", "connectors/src/sqlite", "src/demo/synthetic"],
+        &["src/store", "connectors/src/sqlite", "connectors/src/postgres", "src/demo/synthetic"],
     ),
     ("the environment is read only by config", &["std::env::", "env::var", "from_env"], &["src/config.rs"]),
     (

@@ -19,6 +19,8 @@ pub const TEXT_CHARS_MAX: usize = 4_000;
 pub const PATH_BYTES_MAX: usize = 1_024;
 /// Longest source table or column name, in bytes.
 pub const SOURCE_NAME_BYTES_MAX: usize = 128;
+/// `NAMEDATALEN` of PostgreSQL, without the byte that ends it.
+const POSTGRES_NAME_BYTES_MAX: usize = 63;
 /// Most resources named in `never_join`.
 pub const NEVER_JOIN_MAX: usize = 64;
 /// Libraries whose names mean something to the hub itself or to SQL clients.
@@ -282,9 +284,49 @@ impl Binding {
                     );
                 }
             }
-            _ => {}
+            Self::Postgres { connection, schema, table } => {
+                if !is_connection_name(connection) {
+                    faults.add(
+                        "/binding/postgres/connection",
+                        format!(
+                            "{} names no connection; write the name that the operator gave it",
+                            quoted(connection)
+                        ),
+                    );
+                }
+                // PostgreSQL cuts longer names off, so that another table would be meant.
+                let shaped = |name: &str| {
+                    (1..=POSTGRES_NAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
+                };
+                let systems = schema.starts_with("pg_") || schema == "information_schema";
+                if !shaped(schema) || systems {
+                    faults.add(
+                        "/binding/postgres/schema",
+                        format!(
+                            "{} is no schema of a department; name the one your table is in",
+                            quoted(schema)
+                        ),
+                    );
+                }
+                if !shaped(table) {
+                    faults.add(
+                        "/binding/postgres/table",
+                        format!(
+                            "{} is no table; write its name in 1 to {POSTGRES_NAME_BYTES_MAX} bytes",
+                            quoted(table)
+                        ),
+                    );
+                }
+            }
+            Self::Unmounted => {}
         }
     }
+}
+
+/// How an operator may name a connection to a database: `[a-z0-9_-]`, 1 to 64 bytes.
+pub fn is_connection_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
 }
 
 /// A path stays below the source root whatever it is joined to: relative, no `..`, nothing that other

@@ -211,6 +211,32 @@ fn bindings() {
         "/binding/sqlite/path: leaves",
     );
     check(|r| r.binding = Binding::Unmounted, "");
+    let postgres = |connection: &str, schema: &str, table: &str, expect: &str| {
+        let [connection, schema, table] = [connection, schema, table].map(str::to_owned);
+        check(|r| r.binding = Binding::Postgres { connection, schema, table }, expect);
+    };
+    postgres("market_2-a", "public", "enterprise", "");
+    postgres("market", "Öffentlich", "a \"b\"; drop table x", "");
+    for bad in ["", "Market", "a b", "postgres://x", "../a", &"x".repeat(65)] {
+        postgres(bad, "public", "t", "/binding/postgres/connection: names no connection");
+    }
+    for bad in ["", "pg_catalog", "pg_toast", "information_schema", "a\0b", &"x".repeat(64)] {
+        postgres("market", bad, "t", "/binding/postgres/schema: is no schema");
+    }
+    for bad in ["", "a\0b", "a\nb", &"x".repeat(64)] {
+        postgres("market", "public", bad, "/binding/postgres/table: is no table");
+    }
+}
+
+#[test]
+fn a_postgres_binding_is_in_schema_public_unless_it_says_otherwise() {
+    let read = |text: &str| serde_json::from_str::<Binding>(text);
+    let binding = read(r#"{"postgres": {"connection": "market", "table": "t"}}"#).expect("a binding");
+    assert!(matches!(&binding, Binding::Postgres { schema, .. } if schema == "public"));
+    for more in ["host", "password", "url"] {
+        let text = format!(r#"{{"postgres": {{"connection": "market", "table": "t", "{more}": "x"}}}}"#);
+        assert!(read(&text).is_err(), "{more}");
+    }
 }
 
 #[test]

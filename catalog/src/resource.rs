@@ -122,6 +122,18 @@ pub enum Binding {
     Files { format: FileFormat, path: String },
     /// A table of a department's own SQLite database, read point to point, never written.
     Sqlite { path: String, table: String },
+    /// A table, view or materialized view of a department's own PostgreSQL database, never written. `connection` names
+    /// an entry of the operator's configuration: host and credentials are there, never here.
+    Postgres {
+        connection: String,
+        #[serde(default = "public_schema")]
+        schema: String,
+        table: String,
+    },
+}
+
+fn public_schema() -> String {
+    "public".to_owned()
 }
 
 /// A catalogue entry in one published, immutable version.

@@ -4,6 +4,7 @@
 //! INVARIANT: a source is only ever read; nothing of it is held in memory beyond the batches in flight.
 
 mod arrow_files;
+mod cells;
 mod csv_files;
 mod csv_records;
 mod error;
@@ -19,6 +20,7 @@ mod parquet_files;
 mod parse;
 mod place;
 mod plan;
+mod postgres_table;
 mod pread;
 mod predicate;
 mod row_store;
@@ -36,5 +38,6 @@ mod unfit;
 pub use error::{Cause, SourceError};
 pub use key::LookupRows;
 pub use limits::SourceLimits;
+pub use postgres_table::{PostgresConnection, PostgresTls};
 pub use sources::{Mounted, Source, Sources};
 pub use unfit::UnfitCount;

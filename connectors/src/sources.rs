@@ -28,6 +28,7 @@ use crate::{
     keyed_rows::{KeyedRows, Paths, key_items},
     parquet_files::ParquetFiles,
     place::{self, Place, fingerprint},
+    postgres_table::{PostgresConnection, PostgresTable, Servers},
     pread::Patience,
     sqlite_table::SqliteTable,
     table::{Kind, SourceTable},
@@ -80,6 +81,7 @@ pub struct Sources {
     root: PathBuf,
     index_dir: Arc<Path>,
     limits: Arc<SourceLimits>,
+    servers: Servers,
     mounts: Mutex<HashMap<u64, Arc<Mount>>>,
 }
 
@@ -106,14 +108,26 @@ impl Sources {
         let root = fs::canonicalize(root)?;
         fs::create_dir_all(index_dir)?;
         let index_dir = fs::canonicalize(index_dir)?.into();
-        Ok(Self { root, index_dir, limits: Arc::new(limits), mounts: Mutex::default() })
+        Ok(Self {
+            root,
+            index_dir,
+            limits: Arc::new(limits),
+            servers: Servers::default(),
+            mounts: Mutex::default(),
+        })
+    }
+
+    /// The same, with the PostgreSQL servers that the operator opens to departments.
+    pub fn with_postgres(mut self, connections: Vec<PostgresConnection>) -> Self {
+        self.servers = Servers::new(connections);
+        self
     }
 
     /// Mounts anew, compares source and items (all faults at once) and builds the indexes of the keys.
     /// Publishing an entry calls this; so does taking in a file that changed.
     pub async fn check(&self, resource: &Resource) -> Result<Mounted, SourceError> {
         let mount = Arc::new(self.mount(resource, false).await?);
-        if !matches!(mount.table.kind, Kind::Sqlite(_)) && key_items(resource).next().is_some() {
+        if !mount.table.kind.is_database() && key_items(resource).next().is_some() {
             self.source(Arc::clone(&mount)).keyed().await?;
         }
         let mounted = Mounted {
@@ -140,8 +154,7 @@ impl Sources {
                 kept
             }
             kept => {
-                let stale =
-                    kept.is_some_and(|kept| kept.stale || !matches!(kept.table.kind, Kind::Sqlite(_)));
+                let stale = kept.is_some_and(|kept| kept.stale || !kept.table.kind.is_database());
                 let mount = Arc::new(self.mount(resource, stale).await?);
                 self.keep(version, Arc::clone(&mount));
                 mount
@@ -171,6 +184,7 @@ impl Sources {
             (Kind::Sqlite(table), Some(now)) => {
                 table.place.path == now.path && table.place.identity.same_inode(&now.identity)
             }
+            (Kind::Postgres(_), _) => true,
             _ => mount.places == places,
         })
     }
@@ -182,6 +196,7 @@ impl Sources {
             Binding::Unmounted => Err(SourceError::Unmounted),
             Binding::Files { format, path } => place::files(&root, &path, format, &limits),
             Binding::Sqlite { path, .. } => Ok(vec![place::file(&root, &path)?]),
+            Binding::Postgres { .. } => Ok(Vec::new()),
         })
         .await
     }
@@ -220,6 +235,13 @@ impl Sources {
                 let mounted =
                     SqliteTable::mount(shared, place, table, Arc::clone(&unfit), &self.limits).await?;
                 Kind::Sqlite(Arc::new(mounted))
+            }
+            Binding::Postgres { connection, schema, table } => {
+                let server = self.servers.get(connection, &resource.provider)?;
+                let named = (schema.as_str(), table.as_str());
+                let mounted =
+                    PostgresTable::mount(shared, server, named, Arc::clone(&unfit), &self.limits).await?;
+                Kind::Postgres(Arc::new(mounted))
             }
         };
         let mount = Mount {
@@ -279,6 +301,7 @@ impl Source {
         let keys = Keys::new(declared.item_type, keys, &self.limits)?;
         match &self.mount.table.kind {
             Kind::Sqlite(table) => table.lookup(number, &keys, columns).await,
+            Kind::Postgres(table) => table.lookup(number, &keys, columns).await,
             _ => self.lookup_in_files(number, keys, columns).await,
         }
     }

@@ -3,7 +3,6 @@
 //! INVARIANT: opened read-only with `query_only`; no schema of the file can call a function with effects (`trusted_schema` off).
 //! INVARIANT: names are quoted and qualified (a bare quoted name that is gone would read as a text), literals are bound.
 
-mod cells;
 mod scan;
 mod statement;
 

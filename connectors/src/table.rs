@@ -11,16 +11,25 @@ use datafusion::{
     physical_plan::ExecutionPlan,
 };
 
-use crate::{SourceError, parquet_files::ParquetFiles, scanned::ScannedFiles, sqlite_table::SqliteTable};
+use crate::{
+    SourceError, parquet_files::ParquetFiles, postgres_table::PostgresTable, scanned::ScannedFiles,
+    sqlite_table::SqliteTable,
+};
 
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
     Parquet(Arc<ParquetFiles>),
     Scanned(Arc<ScannedFiles>),
     Sqlite(Arc<SqliteTable>),
+    Postgres(Arc<PostgresTable>),
 }
 
 impl Kind {
+    /// A database that changes all the time and finds keys itself.
+    pub(crate) fn is_database(&self) -> bool {
+        matches!(self, Self::Sqlite(_) | Self::Postgres(_))
+    }
+
     /// Hands all rows of a mount of files to `take`, in their order and with all items. Blocking.
     pub(crate) fn read_all(
         &self,
@@ -29,7 +38,9 @@ impl Kind {
         match self {
             Self::Parquet(files) => files.read_all(take),
             Self::Scanned(files) => files.read_all(take),
-            Self::Sqlite(_) => Err(SourceError::unavailable("a database is asked itself")),
+            Self::Sqlite(_) | Self::Postgres(_) => {
+                Err(SourceError::unavailable("a database is asked itself"))
+            }
         }
     }
 }
@@ -55,6 +66,7 @@ impl TableProvider for SourceTable {
             Kind::Parquet(files) => files.can_filter(filter),
             Kind::Scanned(_) => false,
             Kind::Sqlite(table) => table.can_filter(filter),
+            Kind::Postgres(table) => table.can_filter(filter),
         };
         Ok(filters
             .iter()
@@ -78,6 +90,7 @@ impl TableProvider for SourceTable {
             // A filter that comes here all the same is applied above; a limit must then wait for it.
             Kind::Scanned(files) => files.scan(session, items, limit.filter(|_| filters.is_empty())),
             Kind::Sqlite(table) => table.scan(items, filters, limit),
+            Kind::Postgres(table) => table.scan(items, filters, limit),
         }
     }
 }

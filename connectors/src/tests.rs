@@ -5,6 +5,8 @@ mod bindings;
 mod damage;
 mod json;
 mod lookups;
+mod postgres;
+mod postgres_server;
 mod sqlite;
 
 use std::{

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 
 /// Libraries under the grant, one a kind of binding; same length as [`COPY`], so that positions in faults agree.
-pub const GOVERNED: [&str; 5] = ["fixp", "fixc", "fixs", "fixj", "fixa"];
+pub const GOVERNED: [&str; 6] = ["fixp", "fixc", "fixs", "fixj", "fixa", "fixg"];
 /// Library of the physical copies of what is visible.
 pub const COPY: &str = "copy";
 /// Every hidden text, and every part of a masked text that the mask hides, begins with it.
@@ -355,6 +355,40 @@ impl Table {
             }
             query.execute(&mut *connection).await.expect("inserted");
         }
+    }
+}
+
+impl Table {
+    /// The table as SQL for PostgreSQL.
+    pub fn postgres(&self) -> String {
+        let columns: Vec<String> = self
+            .columns
+            .iter()
+            .map(|(name, kind, ..)| {
+                let kind = match *kind {
+                    "integer" => "int8",
+                    "float" => "float8",
+                    "decimal" => "numeric(38, 4)",
+                    // An order of its own, in which "a" and "B" stand otherwise than by their bytes.
+                    "text" => "text COLLATE \"und-x-icu\"",
+                    other => other,
+                };
+                format!("{name} {kind}")
+            })
+            .collect();
+        let mut sql = format!("CREATE TABLE {} ({});", self.name, columns.join(", "));
+        for row in &self.rows {
+            let cells: Vec<String> = row
+                .iter()
+                .map(|cell| match cell {
+                    Value::Null => "NULL".to_owned(),
+                    Value::String(text) => format!("'{text}'"),
+                    other => other.to_string(),
+                })
+                .collect();
+            sql.push_str(&format!("INSERT INTO {} VALUES ({});", self.name, cells.join(", ")));
+        }
+        sql
     }
 }
 

@@ -9,6 +9,7 @@ use tongqu::config::Config;
 
 use super::fixture::{COPY, GOVERNED, Table, credit, database, tables};
 use super::scan;
+use crate::postgres_base::PostgresBase;
 use crate::support::{PURPOSE, SYSTEM, Said, TestHub, terms};
 
 /// Who attacks, and another department that only counts.
@@ -45,6 +46,7 @@ struct Asked {
 
 pub struct Range {
     pub hub: TestHub,
+    base: PostgresBase,
     /// Body of a resource that does not exist: what every E_NAME must be.
     missing: Vec<u8>,
     asked: Mutex<Vec<Asked>>,
@@ -59,10 +61,16 @@ impl Range {
 
     pub async fn open_with(set: impl FnOnce(&mut Config)) -> Self {
         scan::capture();
-        let hub = TestHub::start_with(Clock::system(), set).await;
+        let base = PostgresBase::new().await;
+        let hub = TestHub::start_with(Clock::system(), |config| {
+            set(config);
+            config.sources.postgres.push(base.config("all", &["public-security"]));
+        })
+        .await;
         let missing = hub.query(ATTACKER, "SELECT * FROM no_such.table").await;
         assert_eq!((missing.status, missing.code().as_str()), (404, "not_found"));
-        let range = Self { hub, missing: missing.bytes, asked: Mutex::default(), seen: Mutex::default() };
+        let range =
+            Self { hub, base, missing: missing.bytes, asked: Mutex::default(), seen: Mutex::default() };
         range.mount().await;
         range
     }
@@ -82,6 +90,9 @@ impl Range {
                 let binding = if let Some(connection) = &mut sqlite {
                     table.write_sqlite(connection).await;
                     json!({"sqlite": {"path": "public-security/fixs/all.sqlite", "table": table.name}})
+                } else if library == "fixg" {
+                    self.base.run(&table.postgres()).await;
+                    json!({"postgres": {"connection": "all", "table": table.name}})
                 } else if library == "fixp" {
                     table.write_parquet(&sources.join(path("parquet")), 4);
                     json!({"files": {"format": "parquet", "path": path("parquet")}})

@@ -19,27 +19,24 @@ use datafusion::{
 };
 use futures::TryStreamExt;
 use sqlx::{
-    AssertSqlSafe, Row, Sqlite,
+    AssertSqlSafe, Decode, Row, Sqlite, TypeInfo, ValueRef,
     pool::PoolConnection,
-    sqlite::{SqliteArguments, SqliteRow},
+    sqlite::{SqliteArguments, SqliteValueRef},
 };
 use tokio::sync::mpsc::Sender;
 
 use super::{
     SqliteTable,
-    cells::{Cell, Cells},
     statement::{Param, Statement},
 };
 use crate::{
     SourceError,
+    cells::{Cell, RowBatch},
     key::{Found, Keys, LookupRows, asked_schema},
     plan::{Open, SourceExec},
     predicate::{Predicate, predicate},
 };
 
-const BATCH_ROWS: usize = 8_192;
-/// Cells in one batch before it is sent on with fewer rows.
-const BATCH_BYTES: usize = 4 << 20;
 /// Batches in flight between the statement and the plan.
 const BATCHES_AHEAD: usize = 2;
 /// Keys bound in one statement (a key may be bound in several forms; SQLite takes 32,766 parameters).
@@ -181,14 +178,15 @@ impl SqliteTable {
     ) -> Result<(), SourceError> {
         let (mut connection, watch) = self.connection().await?;
         let mut rows = self.query(statement).fetch(&mut *connection);
-        let mut batch = RowBatch::new(self, items, schema);
+        let bytes_max = self.limits.line_bytes_max;
+        let mut batch = RowBatch::new(&self.resource, items, schema, &self.unfit, bytes_max);
         while let Some(row) = rows.try_next().await.map_err(|error| watch.error(error))? {
-            batch.push(&row)?;
-            if (batch.rows == BATCH_ROWS || batch.bytes >= BATCH_BYTES) && !sink.take(batch.finish()?).await {
+            batch.push(|at| Ok(cell(row.try_get_raw(at)?)))?;
+            if batch.is_full() && !sink.take(batch.finish()?).await {
                 return Ok(());
             }
         }
-        if batch.rows > 0 {
+        if !batch.is_empty() {
             sink.take(batch.finish()?).await;
         }
         Ok(())
@@ -221,53 +219,16 @@ impl SqliteTable {
     }
 }
 
-/// Rows on their way into a batch.
-struct RowBatch<'a> {
-    table: &'a SqliteTable,
-    items: &'a [usize],
-    schema: &'a SchemaRef,
-    columns: Vec<Cells>,
-    unfit: Vec<u64>,
-    rows: usize,
-    bytes: usize,
-}
-
-impl<'a> RowBatch<'a> {
-    fn new(table: &'a SqliteTable, items: &'a [usize], schema: &'a SchemaRef) -> Self {
-        let types = items.iter().filter_map(|item| table.resource.items.get(*item));
-        Self {
-            table,
-            items,
-            schema,
-            columns: types.map(|item| Cells::new(item.item_type)).collect(),
-            unfit: vec![0; items.len()],
-            rows: 0,
-            bytes: 0,
-        }
+fn cell(value: SqliteValueRef<'_>) -> Cell<'_> {
+    if value.is_null() {
+        return Cell::Null;
     }
-
-    fn push(&mut self, row: &SqliteRow) -> Result<(), SourceError> {
-        let bytes_max = self.table.limits.line_bytes_max;
-        for (at, (column, unfit)) in self.columns.iter_mut().zip(&mut self.unfit).enumerate() {
-            let cell = Cell::of(row.try_get_raw(at)?);
-            if cell.bytes() > bytes_max {
-                return Err(SourceError::TooLarge(format!("a cell above {bytes_max} bytes")));
-            }
-            self.bytes += cell.bytes();
-            *unfit += u64::from(!column.push(&cell));
-        }
-        self.rows += 1;
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<RecordBatch, SourceError> {
-        for (item, unfit) in self.items.iter().zip(&mut self.unfit) {
-            self.table.unfit.add(*item, std::mem::take(unfit));
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
-        self.rows = 0;
-        self.bytes = 0;
-        let columns = self.columns.iter_mut().map(Cells::finish).collect();
-        Ok(RecordBatch::try_new_with_options(Arc::clone(self.schema), columns, &options)?)
+    let class = value.type_info().name().to_owned();
+    match class.as_str() {
+        "TEXT" => <&str as Decode<Sqlite>>::decode(value).map_or(Cell::Broken, Cell::Text),
+        "INTEGER" => <i64 as Decode<Sqlite>>::decode(value).map_or(Cell::Broken, Cell::Integer),
+        "REAL" => <f64 as Decode<Sqlite>>::decode(value).map_or(Cell::Broken, Cell::Real),
+        "BLOB" => <&[u8] as Decode<Sqlite>>::decode(value).map_or(Cell::Broken, Cell::Blob),
+        _ => Cell::Broken,
     }
 }

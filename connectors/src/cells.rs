@@ -1,45 +1,42 @@
-//! SQLite rows as Arrow columns: every cell has a storage class of its own, and fits its item or reads null.
+//! Rows of a department's database as Arrow columns: every cell fits its item or reads null and is counted.
+//!
+//! INVARIANT: a cell above `line_bytes_max` ends the reading; nothing larger goes into a batch.
 
 use std::sync::Arc;
 
 use arrow::{
     array::{
         ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder,
-        Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
+        Int64Builder, RecordBatch, RecordBatchOptions, StringBuilder, TimestampMicrosecondBuilder,
     },
-    datatypes::DataType,
+    datatypes::{DataType, SchemaRef},
 };
-use catalog::ItemType;
-use sqlx::{Decode, Sqlite, TypeInfo, ValueRef, sqlite::SqliteValueRef};
+use catalog::{ItemType, Resource};
 
-use crate::parse;
+use crate::{SourceError, parse, unfit::Unfit};
 
-/// A cell by its storage class; text that is not UTF-8 is `Broken`.
-pub(super) enum Cell<'a> {
+const BATCH_ROWS: usize = 8_192;
+/// Cells in one batch before it is sent on with fewer rows.
+const BATCH_BYTES: usize = 4 << 20;
+const DAY_US: i64 = 86_400_000_000;
+
+/// A cell as the database gave it; what is no value of its kind (text that is not UTF-8, an infinite date) is `Broken`.
+pub(crate) enum Cell<'a> {
     Null,
     Integer(i64),
     Real(f64),
     Text(&'a str),
     Blob(&'a [u8]),
+    Flag(bool),
+    /// Days since 1970-01-01.
+    Day(i32),
+    /// Microseconds since 1970-01-01 UTC.
+    Instant(i64),
     Broken,
 }
 
-impl<'a> Cell<'a> {
-    pub(super) fn of(value: SqliteValueRef<'a>) -> Self {
-        if value.is_null() {
-            return Self::Null;
-        }
-        let class = value.type_info().name().to_owned();
-        match class.as_str() {
-            "TEXT" => <&str as Decode<Sqlite>>::decode(value).map_or(Self::Broken, Self::Text),
-            "INTEGER" => <i64 as Decode<Sqlite>>::decode(value).map_or(Self::Broken, Self::Integer),
-            "REAL" => <f64 as Decode<Sqlite>>::decode(value).map_or(Self::Broken, Self::Real),
-            "BLOB" => <&[u8] as Decode<Sqlite>>::decode(value).map_or(Self::Broken, Self::Blob),
-            _ => Self::Broken,
-        }
-    }
-
-    pub(super) fn bytes(&self) -> usize {
+impl Cell<'_> {
+    fn bytes(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
             Self::Blob(blob) => blob.len(),
@@ -49,7 +46,7 @@ impl<'a> Cell<'a> {
 }
 
 /// One column under construction.
-pub(super) enum Cells {
+enum Cells {
     Text(StringBuilder),
     Integer(Int64Builder),
     Decimal(Decimal128Builder),
@@ -61,7 +58,7 @@ pub(super) enum Cells {
 }
 
 impl Cells {
-    pub(super) fn new(item_type: ItemType) -> Self {
+    fn new(item_type: ItemType) -> Self {
         match item_type {
             ItemType::Text => Self::Text(StringBuilder::new()),
             ItemType::Integer => Self::Integer(Int64Builder::new()),
@@ -77,7 +74,7 @@ impl Cells {
     }
 
     /// Appends the cell, or null; false when it was there and did not fit.
-    pub(super) fn push(&mut self, cell: &Cell<'_>) -> bool {
+    fn push(&mut self, cell: &Cell<'_>) -> bool {
         let fits = match self {
             Self::Text(column) => match cell {
                 Cell::Text(text) => {
@@ -101,15 +98,15 @@ impl Cells {
             }
             Self::Integer(column) => put(integer(cell), |value| column.append_option(value)),
             Self::Decimal(column) => put(decimal(cell), |value| column.append_option(value)),
-            Self::Date(column) => put(text(cell, parse::date), |value| column.append_option(value)),
-            Self::Timestamp(column) => put(text(cell, parse::timestamp), |value| column.append_option(value)),
-            Self::Boolean(column) => put(text(cell, parse::boolean), |value| column.append_option(value)),
+            Self::Date(column) => put(date(cell), |value| column.append_option(value)),
+            Self::Timestamp(column) => put(instant(cell), |value| column.append_option(value)),
+            Self::Boolean(column) => put(flag(cell), |value| column.append_option(value)),
             Self::Float(column) => put(float(cell), |value| column.append_option(value)),
         };
         fits || matches!(cell, Cell::Null)
     }
 
-    pub(super) fn finish(&mut self) -> ArrayRef {
+    fn finish(&mut self) -> ArrayRef {
         match self {
             Self::Text(column) => Arc::new(column.finish()),
             Self::Integer(column) => Arc::new(column.finish()),
@@ -134,6 +131,32 @@ fn text<T>(cell: &Cell<'_>, parse: fn(&str) -> Option<T>) -> Option<T> {
         Cell::Text(text) => parse(text),
         Cell::Integer(number) => parse(&number.to_string()),
         _ => None,
+    }
+}
+
+fn date(cell: &Cell<'_>) -> Option<i32> {
+    match cell {
+        Cell::Day(day) => Some(*day),
+        // An instant that is not midnight has no date of its own: which one depends on a zone.
+        Cell::Instant(instant) if instant.rem_euclid(DAY_US) == 0 => {
+            i32::try_from(instant.div_euclid(DAY_US)).ok()
+        }
+        _ => text(cell, parse::date),
+    }
+}
+
+fn instant(cell: &Cell<'_>) -> Option<i64> {
+    match cell {
+        Cell::Instant(instant) => Some(*instant),
+        Cell::Day(day) => i64::from(*day).checked_mul(DAY_US),
+        _ => text(cell, parse::timestamp),
+    }
+}
+
+fn flag(cell: &Cell<'_>) -> Option<bool> {
+    match cell {
+        Cell::Flag(flag) => Some(*flag),
+        _ => text(cell, parse::boolean),
     }
 }
 
@@ -164,5 +187,76 @@ fn float(cell: &Cell<'_>) -> Option<f64> {
         Cell::Real(number) => number.is_finite().then_some(*number),
         Cell::Text(text) => parse::float(text),
         _ => None,
+    }
+}
+
+/// Rows on their way into a batch.
+pub(crate) struct RowBatch<'a> {
+    items: &'a [usize],
+    schema: &'a SchemaRef,
+    unfit_cells: &'a Unfit,
+    bytes_max: usize,
+    columns: Vec<Cells>,
+    unfit: Vec<u64>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl<'a> RowBatch<'a> {
+    pub(crate) fn new(
+        resource: &Resource,
+        items: &'a [usize],
+        schema: &'a SchemaRef,
+        unfit_cells: &'a Unfit,
+        bytes_max: usize,
+    ) -> Self {
+        let types = items.iter().filter_map(|item| resource.items.get(*item));
+        Self {
+            items,
+            schema,
+            unfit_cells,
+            bytes_max,
+            columns: types.map(|item| Cells::new(item.item_type)).collect(),
+            unfit: vec![0; items.len()],
+            rows: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Takes one row; `cell` gives its cells by their place.
+    pub(crate) fn push<'r>(
+        &mut self,
+        cell: impl Fn(usize) -> Result<Cell<'r>, SourceError>,
+    ) -> Result<(), SourceError> {
+        for (at, (column, unfit)) in self.columns.iter_mut().zip(&mut self.unfit).enumerate() {
+            let cell = cell(at)?;
+            if cell.bytes() > self.bytes_max {
+                return Err(SourceError::TooLarge(format!("a cell above {} bytes", self.bytes_max)));
+            }
+            self.bytes += cell.bytes();
+            *unfit += u64::from(!column.push(&cell));
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.rows == BATCH_ROWS || self.bytes >= BATCH_BYTES
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// What was taken, as a batch; the next row begins another.
+    pub(crate) fn finish(&mut self) -> Result<RecordBatch, SourceError> {
+        for (item, unfit) in self.items.iter().zip(&mut self.unfit) {
+            self.unfit_cells.add(*item, std::mem::take(unfit));
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
+        self.rows = 0;
+        self.bytes = 0;
+        let columns = self.columns.iter_mut().map(Cells::finish).collect();
+        Ok(RecordBatch::try_new_with_options(Arc::clone(self.schema), columns, &options)?)
     }
 }
