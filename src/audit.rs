@@ -229,10 +229,11 @@ impl Log {
         self.core.read(|state| state.index.marks().store_revision)
     }
 
-    /// Rows released under each grant on a day (`YYYYMMDD`), read from the last 26 hours of the log.
+    /// Rows released under each grant on a day (`YYYYMMDD`), read from the last 26 hours of the log, entries below
+    /// `since` left out.
     ///
     /// A stream that never closed counts with the rows its `opened` reserved.
-    pub fn rows_by_grant(&self, day: u64) -> Result<BTreeMap<String, u64>, ReadError> {
+    pub fn rows_by_grant(&self, day: u64, since: u64) -> Result<BTreeMap<String, u64>, ReadError> {
         // A clock that once ran ahead left entries from the future; they must not hide today's.
         let now_us = self.core.clock.now_us().unsigned_abs();
         let newest_us = self.core.read(|state| state.index.marks().time_us).min(now_us);
@@ -240,8 +241,8 @@ impl Log {
         let mut rows = BTreeMap::new();
         let mut closed = HashSet::new();
         let mut end = self.size();
-        while end > 0 {
-            let start = (end - 1) / tree::WIDTH * tree::WIDTH;
+        while end > since {
+            let start = ((end - 1) / tree::WIDTH * tree::WIDTH).max(since);
             let mut recent = false;
             let stored = self.entries(start..end).collect::<Result<Vec<_>, _>>()?;
             for (index, bytes) in stored.iter().rev() {

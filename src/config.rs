@@ -359,6 +359,10 @@ impl Config {
         self.hub.directory.join("audit")
     }
 
+    pub fn days_path(&self) -> PathBuf {
+        self.hub.directory.join("days.json")
+    }
+
     pub fn keys_directory(&self) -> PathBuf {
         self.hub.directory.join("keys")
     }

@@ -10,6 +10,7 @@ pub mod encode;
 mod faults;
 pub mod sealed;
 mod session;
+mod weighed;
 mod yielding;
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
 
 use catalog::{DepartmentId, Purposes};
 use connectors::{PostgresConnection, PostgresTls, SourceLimits, Sources};
@@ -17,6 +18,7 @@ use crate::authn::Authn;
 use crate::clock::Clock;
 use crate::config::{Config, PostgresConfig, TlsMode};
 use crate::crypto::Keys;
+use crate::days;
 use crate::engine::Engine;
 use crate::limits::Limits;
 use crate::store::Store;
@@ -25,6 +27,9 @@ use crate::tls::Tls;
 
 /// How often the certificate's files are looked at.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How often the rows of the day are kept: what a start after a crash reads of the record again.
+const KEEP_DAYS_EVERY: Duration = Duration::from_secs(10);
 
 /// All parts of a running hub. Flows take `&Hub`; there is no global state.
 pub struct Hub {
@@ -121,7 +126,7 @@ impl Hub {
         store.recover(&log).await?;
         let zone = config.hub.zone.parse().map_err(|cause| anyhow::anyhow!("`hub.zone`: {cause}"))?;
         let limits = Limits::new(&config.limits, zone, clock.clone());
-        limits.used_rows(log.rows_by_grant(limits.today())?);
+        limits.used_rows(days::used(&config.days_path(), &log, limits.today())?);
         let rules = config
             .law
             .rules
@@ -177,6 +182,7 @@ impl Hub {
     pub async fn keep(&self) {
         let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
         let mut seen = self.store.revision();
+        let (mut kept_at, mut kept_size) = (Instant::now(), 0);
         loop {
             tokio::select! {
                 _now = tick.tick() => {}
@@ -197,6 +203,10 @@ impl Hub {
                 Err(cause) => tracing::warn!(%cause, "stopped grants cannot be read"),
             }
             self.record_windows().await;
+            if kept_at.elapsed() >= KEEP_DAYS_EVERY && self.log.size() != kept_size {
+                (kept_at, kept_size) = (Instant::now(), self.log.size());
+                days::keep(&self.config.days_path(), &self.log, &self.limits);
+            }
         }
     }
 
@@ -263,6 +273,7 @@ impl Hub {
             tracing::warn!("some answers did not end in time");
         }
         self.record_windows().await;
+        days::keep(&self.config.days_path(), &self.log, &self.limits);
         self.log.close().await;
         self.store.close().await;
     }

@@ -1,7 +1,7 @@
 //! Tongqu (通衢): who asks, in what order things happen, and what is on record.
 //!
 //! edges: [`api`], [`cli`], [`demo`] · flows: [`publish`], [`access`], [`query`], [`supervise`] · [`engine`] ·
-//! record: [`acts`], [`audit`], [`store`], [`authn`], [`limits`] · ground: [`config`], [`error`], [`clock`],
+//! record: [`acts`], [`audit`], [`store`], [`authn`], [`limits`], [`days`] · ground: [`config`], [`error`], [`clock`],
 //! [`crypto`], [`process`], [`telemetry`], [`tls`]. ARCHITECTURE.md says who may import whom.
 
 pub mod access;
@@ -13,6 +13,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod crypto;
+pub mod days;
 pub mod demo;
 pub mod engine;
 pub mod error;

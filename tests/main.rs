@@ -2,6 +2,7 @@
 
 mod attacks;
 mod every_endpoint;
+mod exhaust;
 mod faults;
 mod fuzz;
 mod leaks;

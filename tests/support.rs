@@ -186,10 +186,16 @@ impl TestHub {
     }
 
     /// Stops as an operator would and starts again on the same directory.
-    pub async fn restart(mut self, clock: Clock) -> Self {
+    pub async fn restart(self, clock: Clock) -> Self {
+        self.restart_after(clock, || ()).await
+    }
+
+    /// The same, with something done while it is stopped.
+    pub async fn restart_after(mut self, clock: Clock, change: impl FnOnce()) -> Self {
         let (directory, config) = (self.directory.clone(), self.hub.config.clone());
         self.stop().await;
         drop(self);
+        change();
         Self::open(directory, clock, config).await
     }
 

@@ -7,7 +7,7 @@ pub struct SourceLimits {
     pub files_max: usize,
     /// Columns of one source.
     pub columns_max: usize,
-    /// One CSV line, one JSON record, one cell of a SQLite table, the text of one row of an Arrow file.
+    /// One CSV line, one JSON record, one cell of a SQLite table or of Parquet, the text of one row of an Arrow file.
     pub line_bytes_max: usize,
     /// Footer of one Parquet or Arrow file, metadata of one Arrow message.
     pub footer_bytes_max: u64,

@@ -5,6 +5,7 @@
 mod reader;
 mod rows;
 mod scan;
+mod sized;
 
 use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
 
@@ -45,11 +46,14 @@ pub(crate) struct ParquetFiles {
     files: Vec<Arc<MountedFile>>,
     /// The source columns that items use, each once, with the types in the files.
     source: SchemaRef,
+    /// The same as a scan reads them: text as views.
+    views: SchemaRef,
     /// For each item its column in `source`.
     columns: Vec<usize>,
     resource: Arc<Resource>,
     schema: SchemaRef,
     unfit: Arc<Unfit>,
+    cell_bytes_max: usize,
 }
 
 impl ParquetFiles {
@@ -78,13 +82,16 @@ impl ParquetFiles {
             }));
         }
         faults.or(()).map_err(SourceError::Mismatch)?;
+        let source = Schema::new(fields);
         Ok(Self {
             files,
-            source: Arc::new(Schema::new(fields)),
+            views: sized::as_views(&source),
+            source: Arc::new(source),
             columns,
             schema: resource.schema(),
             resource,
             unfit,
+            cell_bytes_max: limits.line_bytes_max,
         })
     }
 

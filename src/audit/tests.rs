@@ -192,8 +192,8 @@ async fn a_stream_is_running_then_recorded_or_aborted() {
     assert_eq!(recovery.replayed, 3);
     assert_eq!(state(&log, &lost.receipt), ReceiptState::Aborted);
     // 30 rows of the one that closed, 100 reserved by the one that did not.
-    assert_eq!(log.rows_by_grant(20_270_115).unwrap(), BTreeMap::from([("grant_a".to_owned(), 130)]));
-    assert_eq!(log.rows_by_grant(20_270_116).unwrap(), BTreeMap::new());
+    assert_eq!(log.rows_by_grant(20_270_115, 0).unwrap(), BTreeMap::from([("grant_a".to_owned(), 130)]));
+    assert_eq!(log.rows_by_grant(20_270_116, 0).unwrap(), BTreeMap::new());
     log.close().await;
     assert_eq!(home.verify().unwrap().unclosed, 1);
 }

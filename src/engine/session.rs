@@ -15,6 +15,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use policies::functions::{Functions, registry};
 
+use super::weighed::WeighedBuffers;
 use super::yielding::YieldingJoins;
 use super::{Table, governed};
 use crate::config::EngineConfig;
@@ -47,6 +48,7 @@ impl Base {
             .with_object_list_cache_limit(0)
             .build_arc()?;
         let mut physical = PhysicalOptimizer::new().rules;
+        physical.push(Arc::new(WeighedBuffers));
         physical.push(Arc::new(YieldingJoins));
         Ok(Self { config: session_config(config), runtime, functions: registry(), physical })
     }

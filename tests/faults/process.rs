@@ -195,6 +195,10 @@ impl Running {
         (Self { child, base_url: String::new(), said, directory }, heard)
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What the process wrote so far.
     pub fn said(&self) -> String {
         self.said.lock().expect("text").clone()

@@ -54,6 +54,50 @@ async fn rows_of_a_day_outlive_a_restart_and_end_at_midnight() {
     assert_eq!(hub.query(OPERATOR, sql).await.rows().len(), 4, "a new day in Shanghai");
 }
 
+/// What a hub kept of the day saves reading the record, and never makes the day shorter.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_kept_beside_the_record_count_only_when_they_belong_to_it() {
+    let clock = Clock::fixed(NOW_US);
+    let mut hub = TestHub::start_with(clock.clone(), |_| ()).await;
+    let grant = noted(&hub, json!({"rows_per_day_max": 10, "rows_per_answer_max": 10})).await;
+    let sql = "SELECT key FROM city.notes LIMIT 3";
+    assert_eq!(hub.query(OPERATOR, sql).await.rows().len(), 3);
+    let path = hub.hub.config.days_path();
+    let kept = |set: &dyn Fn(&mut serde_json::Value)| {
+        let mut kept: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).expect("kept at the close")).expect("JSON");
+        set(&mut kept);
+        std::fs::write(&path, kept.to_string()).expect("written");
+    };
+    let left = async |hub: &TestHub, rows: u64| {
+        let day = hub.hub.limits.rows_today().1;
+        assert_eq!(day.get(&grant).copied(), Some(rows), "{day:?}");
+    };
+    hub = hub.restart(clock.clone()).await;
+    left(&hub, 3).await;
+    for damage in [
+        &(|kept: &mut serde_json::Value| kept["rows"] = json!({})) as &dyn Fn(&mut serde_json::Value),
+        &|kept| kept["entries"] = json!(1_000_000),
+        &|kept| kept["last_sha256"] = json!("00"),
+        &|kept| kept["more"] = json!(1),
+    ] {
+        let damaged_only_in_rows = std::cell::Cell::new(false);
+        hub = hub
+            .restart_after(clock.clone(), || {
+                kept(damage);
+                let text = std::fs::read_to_string(&path).expect("text");
+                damaged_only_in_rows.set(text.contains("\"rows\":{}"));
+            })
+            .await;
+        // Rows are believed where the file belongs to the record, as the store is; else the record is read.
+        if damaged_only_in_rows.get() {
+            assert!(hub.hub.limits.rows_today().1.is_empty(), "the file was not read");
+            hub = hub.restart_after(clock.clone(), || std::fs::remove_file(&path).expect("removed")).await;
+        }
+        left(&hub, 3).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_over_the_rate_of_a_grant_wait() {
     let hub = TestHub::start().await;

@@ -69,7 +69,7 @@ impl ParquetFiles {
     /// A leaf on the source column, when the item is that column value for value.
     fn expr(&self, leaf: &Leaf) -> Option<Expr> {
         let item = self.resource.items.get(leaf.item())?;
-        let field = self.source.field(*self.columns.get(leaf.item())?);
+        let field = self.views.field(*self.columns.get(leaf.item())?);
         let kind = field.data_type();
         let utc = matches!(kind, DataType::Timestamp(TimeUnit::Microsecond, Some(_)));
         let plain = utc
@@ -122,7 +122,7 @@ impl ParquetFiles {
         let wanted = filters.iter().filter_map(|filter| self.joined(&self.predicate(filter)?));
         let predicate = match wanted.reduce(Expr::and) {
             Some(filter) => {
-                let schema = DFSchema::try_from(self.source.as_ref().clone())?;
+                let schema = DFSchema::try_from(self.views.as_ref().clone())?;
                 Some(session.create_physical_expr(filter, &schema)?)
             }
             None => None,
@@ -189,7 +189,7 @@ impl Scan {
     /// Reads one group by a plan made for it alone: groups of one shared plan would take files from each other.
     fn open(&self, partition: usize, task: &Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let (url, registry) = &*STORE;
-        let mut source = ParquetSource::new(Arc::clone(&self.files.source))
+        let mut source = ParquetSource::new(Arc::clone(&self.files.views))
             .with_parquet_file_reader_factory(Arc::new(Readers))
             .with_enable_page_index(true);
         if let Some(predicate) = &self.predicate {
@@ -216,9 +216,19 @@ impl Scan {
         let stream = DataSourceExec::from_data_source(config).execute(0, Arc::new(task))?;
         let (files, schema) = (Arc::clone(&self.files), Arc::clone(&self.schema));
         let (items, columns) = (self.items.clone(), self.columns.clone());
-        let fitted = stream.map(move |batch| {
-            let batch = batch?;
-            fit_batch(&files, &batch, &columns, &items, &schema).map_err(SourceError::into_plan_error)
+        let cell_bytes_max = files.cell_bytes_max;
+        let sized = stream.flat_map(move |batch| {
+            let parts = batch.and_then(|batch| {
+                super::sized::parts(batch, cell_bytes_max).map_err(SourceError::into_plan_error)
+            });
+            let parts = match parts {
+                Ok(parts) => parts.into_iter().map(Ok).collect(),
+                Err(fault) => vec![Err(fault)],
+            };
+            futures::stream::iter(parts)
+        });
+        let fitted = sized.map(move |batch| {
+            fit_batch(&files, &batch?, &columns, &items, &schema).map_err(SourceError::into_plan_error)
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), fitted)))
     }
