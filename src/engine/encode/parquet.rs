@@ -46,7 +46,10 @@ impl Groups {
             .set_data_page_size_limit(PAGE_BYTES)
             .set_dictionary_page_size_limit(PAGE_BYTES)
             .build();
-        let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties)
+            .with_skip_arrow_metadata(true)
+            .with_schema_root("rows".to_owned());
         let writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options);
         let mut groups = Self { schema, writer: writer.map_err(arrow)? };
         let head = groups.sent()?;
