@@ -248,7 +248,7 @@ pub fn serve(binary: &Path, config: &Path) -> anyhow::Result<(Child, SocketAddr)
     for line in lines.by_ref() {
         let line = line?;
         if let Some((_, address)) = line.split_once("serving address=") {
-            let address = address.trim().parse()?;
+            let address = address.split_whitespace().next().context("an address")?.parse()?;
             // The pipe must not fill up.
             std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("hub: {line}")));
             return Ok((child, address));

@@ -34,6 +34,8 @@ const RECORD_HEAD_BYTES: usize = 8;
 const FIRST_BYTES: u64 = 512;
 /// How often a build looks whether the disk still has room.
 const LOOK_BYTES: u64 = 64 << 20;
+/// What a build leaves free on a large disk.
+const KEPT_BYTES_MAX: u64 = 4 << 30;
 
 fn checksum(row: &[u8], at: u64, fingerprint: u64) -> u32 {
     XxHash64::oneshot(fingerprint ^ at.rotate_left(32), row) as u32
@@ -192,14 +194,15 @@ impl<'a> RowBuilder<'a> {
         Ok(places)
     }
 
-    /// The record lies on the same disk more often than not: a tenth of it is never taken.
+    /// The record lies on the same disk more often than not: a tenth of it, at most 4 GiB, is never taken.
     fn look(&mut self) -> Result<(), SourceError> {
         if self.at < self.looked_at + LOOK_BYTES {
             return Ok(());
         }
         self.looked_at = self.at;
         let disk = rustix::fs::fstatvfs(&self.scratch.file).map_err(std::io::Error::from)?;
-        if disk.f_bavail < disk.f_blocks / 10 {
+        let kept = (disk.f_blocks / 10).min(KEPT_BYTES_MAX / disk.f_frsize.max(1));
+        if disk.f_bavail < kept {
             return Err(SourceError::TooLarge("more rows than the hub's disk has room for".to_owned()));
         }
         Ok(())

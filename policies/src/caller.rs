@@ -72,6 +72,14 @@ impl Caller {
         Self(identity)
     }
 
+    /// Whether another caller is the same account with the same post, roles and attributes; tokens may differ.
+    pub fn same(&self, other: &Self) -> bool {
+        let Identity { account, kind, department, roles, attributes, valid_until: _ } = &self.0;
+        let other = &other.0;
+        (account, kind, department, roles, attributes)
+            == (&other.account, &other.kind, &other.department, &other.roles, &other.attributes)
+    }
+
     pub fn account(&self) -> &str {
         &self.0.account
     }

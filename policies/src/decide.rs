@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use catalog::{Resource, SharingClass};
+use catalog::{Resource, ResourceName, SharingClass};
 use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy, PolicyId,
     PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
@@ -114,6 +114,38 @@ const RULES: [(&str, &str); 4] = [
     ("acts.cedar", include_str!("../rules/acts.cedar")),
 ];
 
+/// One caller, one grant and one resource version as the rules see them, and the sight they give; made by [`Law::brief`].
+///
+/// INVARIANT: owns what it was made from, and is refused for any other caller or resource version. Nothing of a single
+/// call is in it (time, purpose, standing, what is asked beside it): those are decided anew each time.
+#[derive(Clone)]
+pub struct Brief {
+    caller: Caller,
+    resource: ResourceName,
+    resource_version: u32,
+    grant: Grant,
+    entities: Entities,
+    principal: EntityUid,
+    object: EntityUid,
+    granted: RestrictedExpression,
+    sight: Result<Arc<Sight>, Refusal>,
+}
+
+impl std::fmt::Debug for Brief {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Brief").field("grant", &self.grant.id).finish_non_exhaustive()
+    }
+}
+
+impl Brief {
+    /// Whether caller and resource version are those it was made for.
+    pub fn fits(&self, caller: &Caller, ask: &Ask<'_>) -> bool {
+        self.caller.same(caller)
+            && self.resource_version == ask.resource_version
+            && self.resource == ask.resource.name
+    }
+}
+
 /// The rules in force, in one version.
 pub struct Law {
     rules: PolicySet,
@@ -130,6 +162,7 @@ impl std::fmt::Debug for Law {
 
 struct Names {
     caller: EntityTypeName,
+    grant: EntityTypeName,
     resource: EntityTypeName,
     action: EntityTypeName,
 }
@@ -162,6 +195,7 @@ impl Law {
             version,
             names: Names {
                 caller: name("Tongqu::Caller")?,
+                grant: name("Tongqu::Grant")?,
                 resource: name("Tongqu::Resource")?,
                 action: name("Tongqu::Action")?,
             },
@@ -173,25 +207,57 @@ impl Law {
         &self.version
     }
 
-    /// Decides one call on one resource under one grant.
-    pub fn decide(
+    /// What the rules need to know of this caller, grant and resource: good for every call in which they stay as they are.
+    pub fn brief(
         &self,
         caller: &Caller,
-        ask: &Ask<'_>,
+        resource: &Resource,
+        resource_version: u32,
         grant: &Grant,
         master: &PseudonymKey,
-    ) -> Result<Permit, Refusal> {
-        let context = self.call_context(ask, grant)?;
-        self.authorize(caller, ask.operation.as_str(), ask.resource, context)?;
-        let sight = Sight::new(ask.resource, &grant.terms, caller, master).map_err(|fault| {
+    ) -> Result<Brief, Refusal> {
+        let principal = uid(&self.names.caller, caller.account());
+        let object = uid(&self.names.resource, resource.name.as_str());
+        let granted = uid(&self.names.grant, &grant.id.0);
+        let facts = [
+            caller_entity(&principal, caller)?,
+            resource_entity(&object, resource)?,
+            grant_entity(&granted, grant)?,
+        ];
+        let sight = Sight::new(resource, &grant.terms, caller, master).map(Arc::new).map_err(|fault| {
             Refusal::one("scope", &fault.to_string(), "ask the provider to correct the grant")
-        })?;
+        });
+        Ok(Brief {
+            caller: caller.clone(),
+            resource_version,
+            resource: resource.name.clone(),
+            grant: grant.clone(),
+            entities: Entities::from_entities(facts, None).map_err(unreadable)?,
+            principal,
+            object,
+            granted: RestrictedExpression::new_entity_uid(granted),
+            sight,
+        })
+    }
+
+    /// Decides one call on one resource under one grant.
+    pub fn decide(&self, brief: &Brief, caller: &Caller, ask: &Ask<'_>) -> Result<Permit, Refusal> {
+        if !brief.fits(caller, ask) {
+            return Err(unreadable("a brief of another call"));
+        }
+        let action = uid(&self.names.action, ask.operation.as_str());
+        let context = call_context(ask, brief.granted.clone())?;
+        let request = Request::new(brief.principal.clone(), action, brief.object.clone(), context, None)
+            .map_err(unreadable)?;
+        self.judge(&request, &brief.entities, ask.operation.as_str())?;
+        let sight = brief.sight.clone()?;
+        let grant = &brief.grant;
         Ok(Permit {
-            resource: ask.resource.name.clone(),
+            resource: brief.resource.clone(),
             resource_version: ask.resource_version,
             operation: ask.operation,
             grant: Some((grant.id.clone(), grant.version)),
-            sight: Arc::new(sight),
+            sight,
             rows_per_answer_max: grant.terms.rows_per_answer_max,
             rows_per_day_max: grant.terms.rows_per_day_max,
             calls_per_minute_max: grant.terms.calls_per_minute_max,
@@ -237,33 +303,6 @@ impl Law {
         Ok(Signature { act, rules_version: self.version.clone() })
     }
 
-    fn call_context(&self, ask: &Ask<'_>, grant: &Grant) -> Result<Context, Refusal> {
-        let terms = &grant.terms;
-        let facts = record([
-            ("grantee", text(grant.grantee.as_str())),
-            ("resource", text(grant.resource.as_str())),
-            ("state", text(state_text(grant.state))),
-            ("operations", texts(terms.operations.iter().map(|operation| operation.as_str()))),
-            ("purpose", text(&terms.purpose)),
-            ("systems", texts(terms.systems.iter().map(String::as_str))),
-            ("standing", texts(terms.standing.iter().map(|kind| kind.text()))),
-            ("joins", texts(terms.joins.iter().map(|name| name.as_str()))),
-            ("valid_from", RestrictedExpression::new_long(terms.valid_from)),
-            ("valid_until", RestrictedExpression::new_long(terms.valid_until)),
-        ])?;
-        let standing = ask.standing.map(|standing| standing.kind().text()).unwrap_or_default();
-        context([
-            ("grant", facts),
-            ("operation", text(ask.operation.as_str())),
-            ("purpose", text(ask.purpose)),
-            ("case_named", RestrictedExpression::new_bool(ask.case_named)),
-            ("standing", text(&standing)),
-            ("now", RestrictedExpression::new_long(ask.now_us)),
-            ("beside", texts(ask.beside_names().iter().map(|name| name.as_str()))),
-            ("beside_guarded", texts(ask.beside_guarded().iter().map(|name| name.as_str()))),
-        ])
-    }
-
     fn authorize(
         &self,
         caller: &Caller,
@@ -280,7 +319,11 @@ impl Law {
         .map_err(unreadable)?;
         let request = Request::new(principal, uid(&self.names.action, action), object, context, None)
             .map_err(unreadable)?;
-        let response = self.authorizer.is_authorized(&request, &self.rules, &entities);
+        self.judge(&request, &entities, action)
+    }
+
+    fn judge(&self, request: &Request, entities: &Entities, action: &str) -> Result<(), Refusal> {
+        let response = self.authorizer.is_authorized(request, &self.rules, entities);
         if response.diagnostics().errors().next().is_some() {
             return Err(Refusal::one(
                 "rule-error",
@@ -374,6 +417,39 @@ fn caller_entity(id: &EntityUid, caller: &Caller) -> Result<Entity, Refusal> {
     )
 }
 
+fn grant_entity(id: &EntityUid, grant: &Grant) -> Result<Entity, Refusal> {
+    let terms = &grant.terms;
+    entity(
+        id,
+        [
+            ("grantee", text(grant.grantee.as_str())),
+            ("resource", text(grant.resource.as_str())),
+            ("state", text(state_text(grant.state))),
+            ("operations", texts(terms.operations.iter().map(|operation| operation.as_str()))),
+            ("purpose", text(&terms.purpose)),
+            ("systems", texts(terms.systems.iter().map(String::as_str))),
+            ("standing", texts(terms.standing.iter().map(|kind| kind.text()))),
+            ("joins", texts(terms.joins.iter().map(|name| name.as_str()))),
+            ("valid_from", RestrictedExpression::new_long(terms.valid_from)),
+            ("valid_until", RestrictedExpression::new_long(terms.valid_until)),
+        ],
+    )
+}
+
+fn call_context(ask: &Ask<'_>, granted: RestrictedExpression) -> Result<Context, Refusal> {
+    let standing = ask.standing.map(|standing| standing.kind().text()).unwrap_or_default();
+    context([
+        ("grant", granted),
+        ("operation", text(ask.operation.as_str())),
+        ("purpose", text(ask.purpose)),
+        ("case_named", RestrictedExpression::new_bool(ask.case_named)),
+        ("standing", text(&standing)),
+        ("now", RestrictedExpression::new_long(ask.now_us)),
+        ("beside", texts(ask.beside_names().iter().map(|name| name.as_str()))),
+        ("beside_guarded", texts(ask.beside_guarded().iter().map(|name| name.as_str()))),
+    ])
+}
+
 fn resource_entity(id: &EntityUid, resource: &Resource) -> Result<Entity, Refusal> {
     entity(
         id,
@@ -408,13 +484,6 @@ fn texts<T: Into<String>>(values: impl IntoIterator<Item = T>) -> RestrictedExpr
     RestrictedExpression::new_set(
         values.into_iter().map(|value| RestrictedExpression::new_string(value.into())),
     )
-}
-
-fn record<const N: usize>(
-    fields: [(&str, RestrictedExpression); N],
-) -> Result<RestrictedExpression, Refusal> {
-    RestrictedExpression::new_record(fields.into_iter().map(|(name, value)| (name.to_owned(), value)))
-        .map_err(unreadable)
 }
 
 fn context<const N: usize>(fields: [(&str, RestrictedExpression); N]) -> Result<Context, Refusal> {

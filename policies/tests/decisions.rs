@@ -104,7 +104,9 @@ fn decide(case: &Case) -> Result<Permit, Refusal> {
         deadline_us: NOW + 300,
     };
     let caller = caller(case.department, case.kind, &case.roles);
-    law.decide(&caller, &ask, &case.grant, &PseudonymKey::master(&[7; 32]))
+    let brief =
+        law.brief(&caller, ask.resource, ask.resource_version, &case.grant, &PseudonymKey::master(&[7; 32]))?;
+    law.decide(&brief, &caller, &ask)
 }
 
 /// The good case with one change is refused by exactly these rules; with none it is permitted.

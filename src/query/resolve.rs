@@ -127,7 +127,7 @@ async fn decide(hub: &Hub, caller: &Caller, about: &About<'_>, ask: &Ask<'_>) ->
     let mut permits = Vec::new();
     let mut nearest: Option<Refusal> = None;
     for stored in grants.iter().filter(|stored| !any_named || is_named(&stored.grant.id.0)) {
-        match hub.law.decide(caller, ask, &stored.grant, &hub.pseudonyms) {
+        match stored.decide(&hub.law, caller, ask, &hub.pseudonyms) {
             Ok(permit) => permits.push(permit),
             Err(refusal) => {
                 let nearer = nearest.as_ref().is_none_or(|best| refusal.reasons.len() < best.reasons.len());

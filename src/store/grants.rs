@@ -1,9 +1,12 @@
 //! Grants: every version kept, the newest effective one counts.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 use catalog::{DepartmentId, ResourceName};
-use policies::{Grant, GrantId, GrantState};
+use policies::ask::Ask;
+use policies::decide::{Brief, Law, Refusal};
+use policies::{Caller, Grant, GrantId, GrantState, Permit, PseudonymKey};
 use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
@@ -12,13 +15,47 @@ use super::change::taken;
 use super::{Store, StoreError};
 
 /// A grant with what only the store and the supervisor need.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct StoredGrant {
     #[serde(flatten)]
     pub grant: Grant,
     pub suspended_by_authority: bool,
     pub signed_by: String,
     pub signed_us: i64,
+    /// By account: what the rules need of it and this grant. Gone with this value when any fact changes.
+    #[serde(skip)]
+    pub briefs: Mutex<HashMap<String, Arc<Brief>>>,
+}
+
+/// Callers of one grant whose briefs are kept.
+const BRIEFS_MAX: usize = 256;
+
+impl StoredGrant {
+    /// Decides a call under this grant; what stays the same from call to call is built once.
+    pub fn decide(
+        &self,
+        law: &Law,
+        caller: &Caller,
+        ask: &Ask<'_>,
+        master: &PseudonymKey,
+    ) -> Result<Permit, Refusal> {
+        let kept = self.briefs.lock().ok().and_then(|briefs| briefs.get(caller.account()).cloned());
+        let brief = match kept.filter(|brief| brief.fits(caller, ask)) {
+            Some(brief) => brief,
+            None => {
+                let made = law.brief(caller, ask.resource, ask.resource_version, &self.grant, master)?;
+                let made = Arc::new(made);
+                if let Ok(mut briefs) = self.briefs.lock() {
+                    if briefs.len() >= BRIEFS_MAX {
+                        briefs.clear();
+                    }
+                    briefs.insert(caller.account().to_owned(), made.clone());
+                }
+                made
+            }
+        };
+        law.decide(&brief, caller, ask)
+    }
 }
 
 pub(super) struct GrantRow<'a> {
@@ -82,6 +119,7 @@ impl StoredGrant {
             suspended_by_authority: by_authority != 0,
             signed_by: row.try_get("signed_by")?,
             signed_us: row.try_get("signed_us")?,
+            briefs: Mutex::default(),
         })
     }
 }
