@@ -15,6 +15,8 @@ use catalog::Resource;
 pub use connection::{PostgresConnection, PostgresTls};
 pub(crate) use connection::{Server, Servers};
 use layout::Layout;
+#[cfg(test)]
+pub(crate) use statement::Values;
 
 use crate::{SourceError, SourceLimits, unfit::Unfit};
 

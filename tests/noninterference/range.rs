@@ -16,7 +16,8 @@ use tongqu::clock::Clock;
 use tower_service::Service;
 
 use super::world::{Filling, Store, Table, World};
-use super::write;
+use super::{rls, write};
+use crate::postgres_base::PostgresBase;
 use crate::support::{PURPOSE, TestHub, terms};
 
 pub const CALLER: &str = "civil-affairs.operator";
@@ -64,6 +65,7 @@ pub struct Mounted {
 
 pub struct Range {
     pub hub: TestHub,
+    base: PostgresBase,
     router: axum::Router,
     token: Mutex<String>,
     mounted: AtomicUsize,
@@ -72,7 +74,9 @@ pub struct Range {
 
 impl Range {
     pub async fn open() -> Self {
+        let base = PostgresBase::new().await;
         let hub = TestHub::start_with(Clock::system(), |config| {
+            config.sources.postgres.push(base.config("all", &["public-security"]));
             config.limits.account_per_minute = 100_000_000;
             config.limits.queries_at_once = 64;
             config.limits.queue_age_ms = 60_000;
@@ -88,7 +92,7 @@ impl Range {
             .collect();
         let router = tongqu::api::router(hub.hub.clone());
         let token = Mutex::new(hub.token(CALLER));
-        Self { hub, router, token, mounted: AtomicUsize::new(0), master }
+        Self { hub, base, router, token, mounted: AtomicUsize::new(0), master }
     }
 
     /// Publishes and grants both databases and the copy.
@@ -121,8 +125,20 @@ impl Range {
                 .collect();
             write::sqlite(&all, &place(&format!("{folder}/all.sqlite"))).await;
         }
+        if store == Store::Postgres {
+            self.base.run(&format!("CREATE SCHEMA {library}; GRANT USAGE ON SCHEMA {library} TO hub")).await;
+        }
         for (table, filling) in tables {
             let binding = match store {
+                Store::Postgres => {
+                    // Texts have an order of their own there, which no answer may follow.
+                    let name = format!("{library}.{}", table.name);
+                    let collation = "COLLATE \"und-x-icu\"";
+                    self.base
+                        .run(&rls::create(&name, &table.items, filling, collation, rls::as_stored))
+                        .await;
+                    json!({"postgres": {"connection": "all", "schema": library, "table": table.name}})
+                }
                 Store::Sqlite => {
                     json!({"sqlite": {"path": format!("{folder}/all.sqlite"), "table": table.name}})
                 }

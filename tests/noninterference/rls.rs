@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::cells::Cell;
 use super::expression::Column;
 use super::reference::{CALLER, is_null};
-use super::world::{Table, World};
+use super::world::{Filling, Item, Table, World};
 use super::write;
 
 /// A server of its own in a folder of its own, on a free port of the loopback.
@@ -106,18 +106,36 @@ pub fn comparable(world: &World) -> bool {
     !world.large && world.tables.iter().all(|table| !shared(table).is_empty()) && !rows.flatten().any(minus)
 }
 
+/// A table with all rows of a filling as SQL, its cells written by `cell`; texts under a collation or, where it is
+/// empty, the database's.
+pub fn create(
+    name: &str,
+    items: &[Item],
+    filling: &Filling,
+    collation: &str,
+    cell: fn(&Cell) -> String,
+) -> String {
+    let columns: Vec<String> = items
+        .iter()
+        .map(|item| {
+            let collation = if item.kind == ItemType::Text { collation } else { "" };
+            format!("{} {} {collation}", item.name, column(item.kind))
+        })
+        .collect();
+    let mut script = format!("CREATE TABLE {name} ({});", columns.join(", "));
+    for row in &filling.rows {
+        let cells: Vec<String> = row.iter().map(cell).collect();
+        script += &format!("INSERT INTO {name} VALUES ({});", cells.join(", "));
+    }
+    script
+}
+
 /// All rows, hidden ones too, behind a policy that says the scope and a grant on the columns.
 pub async fn fill(owner: &mut PgConnection, world: &World, schema: &str) {
     let mut script = format!("CREATE SCHEMA {schema}; GRANT USAGE ON SCHEMA {schema} TO reader;");
     for table in &world.tables {
         let name = format!("{schema}.{}", table.name);
-        let columns: Vec<String> =
-            table.items.iter().map(|item| format!("{} {}", item.name, column(item.kind))).collect();
-        script += &format!("CREATE TABLE {name} ({});", columns.join(", "));
-        for row in &table.fillings[0].rows {
-            let cells: Vec<String> = row.iter().map(cell).collect();
-            script += &format!("INSERT INTO {name} VALUES ({});", cells.join(", "));
-        }
+        script += &create(&name, &table.items, &table.fillings[0], "", cell);
         let scope = table.scope.as_ref().map_or("true".to_owned(), |scope| predicate(scope, table));
         let shown: Vec<String> = shared(table).into_iter().map(|(name, _)| name).collect();
         script += &format!(
@@ -147,6 +165,11 @@ fn cell(cell: &Cell) -> String {
     if is_null(cell) {
         return "NULL".to_owned();
     }
+    write::text(cell).map_or("NULL".to_owned(), |text| quoted(&text))
+}
+
+/// As it is, what does not fit its item included.
+pub fn as_stored(cell: &Cell) -> String {
     write::text(cell).map_or("NULL".to_owned(), |text| quoted(&text))
 }
 

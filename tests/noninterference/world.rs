@@ -15,6 +15,7 @@ pub enum Store {
     Parquet,
     Csv,
     Sqlite,
+    Postgres,
 }
 
 #[derive(Debug, Clone)]
@@ -65,7 +66,7 @@ pub struct World {
 impl World {
     pub fn random(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
-        let store = *dice.one(&[Store::Parquet, Store::Parquet, Store::Csv, Store::Sqlite]);
+        let store = *dice.one(&[Store::Parquet, Store::Parquet, Store::Csv, Store::Sqlite, Store::Postgres]);
         let large = store == Store::Parquet && dice.percent(8);
         let tables = ["t", "u"].map(|name| Table::random(name, store, large, &mut dice)).to_vec();
         Self { seed, store, large, tables }
@@ -240,8 +241,8 @@ impl Table {
 /// What the kind of source can hold of a value.
 fn stored(cell: Cell, store: Store) -> Cell {
     match (&cell, store) {
-        (Cell::Unfit, Store::Parquet) => Cell::Null,
-        (Cell::Float(number), _) if !number.is_finite() && store != Store::Parquet => Cell::Unfit,
+        (Cell::Unfit, Store::Parquet | Store::Postgres) => Cell::Null,
+        (Cell::Float(number), Store::Csv | Store::Sqlite) if !number.is_finite() => Cell::Unfit,
         // SQLite keeps a float that is whole as an integer, which has no minus zero.
         (Cell::Float(number), Store::Sqlite) if *number == 0.0 => Cell::Float(0.0),
         _ => cell,

@@ -225,3 +225,43 @@ async fn keys_are_found_in_every_type_that_holds_them() {
     let Err(SourceError::Mismatch(faults)) = sources.check(&json).await else { panic!("a key in JSON") };
     assert_eq!(faults.0[0].pointer, "/items/0/key");
 }
+
+#[tokio::test]
+async fn keys_and_equality_are_asked_so_that_an_index_answers() {
+    let base = Base::new(
+        "CREATE TABLE t (id varchar COLLATE \"und-x-icu\" PRIMARY KEY, number int4 UNIQUE, founded date UNIQUE)",
+    )
+    .await;
+    let items = vec![
+        item("id", ItemType::Text, None),
+        item("number", ItemType::Integer, None),
+        item("founded", ItemType::Date, None),
+    ];
+    let (asked, sources) = (resource(bound("t"), items), base.sources(SourceLimits::default()));
+    let source = sources.open(&asked).await.expect("open");
+    let table = source.table();
+    let table = (table.as_ref() as &dyn std::any::Any).downcast_ref::<SourceTable>().expect("table");
+    let Kind::Postgres(table) = &table.kind else { panic!("postgres") };
+    for (key, value) in [("id", "x"), ("number", "7"), ("founded", "2024-02-29")] {
+        source.lookup(key, &[value.to_owned()], &[0]).await.expect(key);
+    }
+    ask(&sources, &asked, "select number from t where id = 'x'").await.expect("equal");
+    let mut owner = base.owner().await;
+    sqlx::raw_sql("SET enable_seqscan = off; SET enable_bitmapscan = off")
+        .execute(&mut owner)
+        .await
+        .expect("set");
+    let sent = table.sent.lock().expect("sent").clone();
+    assert_eq!(sent.len(), 4);
+    for statement in sent {
+        let array = match &statement.params[0] {
+            crate::postgres_table::Values::Integer(_) => "'{7}'::int8[]",
+            crate::postgres_table::Values::Day(_) => "'{2024-02-29}'::date[]",
+            _ => "'{x}'::text[]",
+        };
+        let explain = format!("EXPLAIN {}", statement.sql.replace("$1", array));
+        let plan: Vec<String> =
+            sqlx::query_scalar(AssertSqlSafe(explain)).fetch_all(&mut owner).await.expect("a plan");
+        assert!(plan.iter().any(|line| line.contains("Index Cond")), "{}: {plan:#?}", statement.sql);
+    }
+}

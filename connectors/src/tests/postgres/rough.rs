@@ -51,6 +51,34 @@ async fn a_dropped_scan_stops_its_statement_and_gives_its_seat_back() {
     backends(&base, 0).await;
 }
 
+/// `TONGQU_POSTGRES_ROWS=5000000 cargo test -p connectors a_long_table -- --nocapture` prints the memory it took.
+#[tokio::test]
+async fn a_long_table_streams_in_small_batches() {
+    let rows =
+        std::env::var("TONGQU_POSTGRES_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(100_000_u64);
+    let base = Base::new(&format!(
+        "CREATE VIEW long AS SELECT n::int8, repeat(md5(n::text), 8) AS s FROM generate_series(1, {rows}) AS n"
+    ))
+    .await;
+    let source = base.sources(SourceLimits::default());
+    let source =
+        source.open(&table("long", &[("n", ItemType::Integer), ("s", ItemType::Text)])).await.expect("open");
+    let session = SessionContext::new();
+    let plan = source.table().scan(&session.state(), None, &[], None).await.expect("plan");
+    let mut stream = plan.execute(0, session.task_ctx()).expect("stream");
+    let (mut read, mut largest) = (0, 0);
+    while let Some(batch) = futures::StreamExt::next(&mut stream).await {
+        let batch = batch.expect("a batch");
+        read += batch.num_rows() as u64;
+        largest = largest.max(batch.get_array_memory_size());
+    }
+    assert_eq!(read, rows);
+    assert!(largest < 16 << 20, "{largest} bytes in one batch");
+    let status = fs::read_to_string("/proc/self/status").expect("status");
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("?");
+    println!("{rows} rows of 270 bytes, largest batch {largest} bytes, {peak}");
+}
+
 #[tokio::test]
 async fn a_statement_ends_at_its_time_and_joins_need_one_connection() {
     let base = Base::new(NUMBERS).await;
