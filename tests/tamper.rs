@@ -2,7 +2,8 @@
 //!
 //! A mutation counts when it changes what the files or the receipt say. Not counted: another spelling of the same JSON,
 //! a receipt's `running` for `aborted` (both are the hub's word about a stream without an outcome), and the exact
-//! files of an older checkpoint, which are a true record of an earlier time; a kept checkpoint tells those apart.
+//! files of an older checkpoint, which are a true record of an earlier time, or of a whole fork that the log's own key
+//! signed; a kept checkpoint tells those apart. `TONGQU_SEED` and `TONGQU_ROUND` repeat what a failure names.
 
 pub mod made;
 mod million;

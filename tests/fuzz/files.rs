@@ -88,7 +88,9 @@ pub fn source(bytes: &[u8]) {
     let Some((kind, content)) = bytes.split_first() else { return };
     let (format, name) = match kind % 4 {
         0 => (FileFormat::Parquet, "rows.parquet"),
-        _ => (FileFormat::Csv, "rows.csv"),
+        1 => (FileFormat::Csv, "rows.csv"),
+        2 => (FileFormat::Json, "rows.json"),
+        _ => (FileFormat::Arrow, "rows.arrow"),
     };
     let bench = bench();
     std::fs::write(bench.folder.path().join(name), content).expect("written");

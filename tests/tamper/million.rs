@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
 use tongqu::audit::verify::verify_receipt;
 use tongqu::audit::{self, Draft, Kind, Log, ReceiptId};
 use tongqu::clock::Clock;
@@ -132,7 +131,7 @@ fn make(place: &Path, count: u64) -> (String, Vec<ReceiptId>) {
 
 #[test]
 fn a_long_record_is_verified_in_bounded_time_and_memory() {
-    let place = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let place = super::made::quick_folder();
     let count = entries();
     let (key, _ids) = make(place.path(), count);
     std::fs::write(place.path().join("audit.pub"), key).expect("written");

@@ -61,7 +61,7 @@ pub(super) fn literal(item: &Item, value: &Value) -> Result<ScalarValue, String>
         }
         // Adding zero turns -0.0 into 0.0: kernels order them, people do not.
         (ItemType::Float, Value::Float(number)) => {
-            number.is_finite().then_some(ScalarValue::Float64(Some(number + 0.0)))
+            is_settled(*number).then_some(ScalarValue::Float64(Some(number + 0.0)))
         }
         (ItemType::Boolean, Value::Boolean(flag)) => Some(ScalarValue::Boolean(Some(*flag))),
         (ItemType::Date, Value::Text(text)) => civil::parse_date(text)
@@ -70,11 +70,18 @@ pub(super) fn literal(item: &Item, value: &Value) -> Result<ScalarValue, String>
         (ItemType::Timestamp, Value::Text(text)) => civil::parse_timestamp(text)
             .map(|micros| ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into()))),
         (ItemType::Decimal, Value::Integer(number)) => decimal(&number.to_string()),
-        (ItemType::Decimal, Value::Float(number)) => decimal(&number.to_string()),
+        (ItemType::Decimal, Value::Float(number)) if is_settled(*number) => decimal(&number.to_string()),
         (ItemType::Decimal, Value::Text(text)) => decimal(text),
         _ => None,
     };
     scalar.ok_or_else(|| format!("the value does not fit `{}`, give {}", item.name, wanted(item.item_type)))
+}
+
+/// Whether the number is the same once it was stored as JSON and read again: the reader rounds numbers of many digits
+/// in its own way, and what is in force must be what was signed.
+fn is_settled(number: f64) -> bool {
+    let again = serde_json::to_string(&number).ok().and_then(|text| serde_json::from_str(&text).ok());
+    number.is_finite() && again == Some(number)
 }
 
 /// Plain decimal text, at most 34 digits before and 4 after the point, scaled exactly; never rounded.
@@ -102,7 +109,7 @@ fn wanted(item_type: ItemType) -> &'static str {
         ItemType::Timestamp => "a UTC time such as \"2026-01-31T08:00:00Z\"",
         ItemType::Boolean => "true or false",
         ItemType::Binary => "no value: use `is_null`",
-        ItemType::Float => "a number",
+        ItemType::Float => "a number of at most 15 digits",
         ItemType::Integer => "a whole number",
     }
 }

@@ -56,6 +56,8 @@ fn every_fault_says_where_and_what() {
     check(compare("name", "=", json!("x".repeat(257))), "/scope/compare/value", "256 characters");
     check(compare("balance", "=", json!(1.23456)), "/scope/compare/value", "4 decimal places");
     check(compare("balance", "=", json!("1e3")), "/scope/compare/value", "decimal");
+    // Stored as JSON and read again it would be the next number.
+    check(compare("score", "<", json!(1.1844674407370955e20)), "/scope/compare/value", "15 digits");
     check(compare("balance", "=", json!("")), "/scope/compare/value", "decimal");
     check(compare("balance", "=", json!("9".repeat(35))), "/scope/compare/value", "decimal");
     check(compare("score", "=", json!(9_007_199_254_740_993_i64)), "/scope/compare/value", "a number");
