@@ -43,6 +43,7 @@ const ROWS: &[&str] = &[
 ];
 const TEXT: &[&str] = &["text/plain"];
 const PAGE: &[&str] = &["text/html"];
+const ASSETS: &[&str] = &["text/css", "text/javascript", "image/png"];
 const BYTES: &[&str] = &["application/octet-stream"];
 
 /// Every route of the hub, one a line.
@@ -79,7 +80,7 @@ pub fn routes() -> Vec<Route> {
         row("GET", "/v1/audit/side/{id}", "open_side", "The sealed detail of an entry by its index, for reviewers; on record", None, (200, JSON, "Side"), get(calls::side)),
         row("GET", "/openapi.json", "read_openapi", "This API as OpenAPI 3.1", None, (200, JSON, "OpenApi"), get(calls::openapi)),
         row("GET", "/docs", "browse", "This API to browse", None, (200, PAGE, "Text"), get(docs::page)),
-        row("GET", "/docs/{file}", "browse_file", "What that page is made of", None, (200, BYTES, "Tile"), get(docs::file)),
+        row("GET", "/docs/{file}", "browse_file", "What that page is made of", None, (200, ASSETS, "Text"), get(docs::file)),
         row("GET", "/livez", "live", "The process runs", None, (200, TEXT, "Text"), get(calls::live)),
         row("GET", "/readyz", "ready", "Facts can be read and the record written", None, (200, TEXT, "Text"), get(calls::ready)),
         row("GET", "/metrics", "metrics", "Prometheus metrics, without personal data", None, (200, TEXT, "Text"), get(calls::metrics)),

@@ -12,7 +12,7 @@ use tongqu::api::routes;
 /// `method path → operation, body, status, answer`: a change here is a change of the API.
 const OPERATIONS: &[(&str, &str, &str, &str, u16, &str)] = &[
     ("get", "/docs", "browse", "", 200, "Text"),
-    ("get", "/docs/{file}", "browse_file", "", 200, "Tile"),
+    ("get", "/docs/{file}", "browse_file", "", 200, "Text"),
     ("get", "/livez", "live", "", 200, "Text"),
     ("get", "/metrics", "metrics", "", 200, "Text"),
     ("get", "/openapi.json", "read_openapi", "", 200, "OpenApi"),

@@ -34,7 +34,7 @@ pub async fn lookup(State(hub): SharedHub, peer: Peer, headers: HeaderMap, text:
 }
 
 async fn ask(hub: Arc<Hub>, peer: Peer, headers: HeaderMap, text: Body, operation: Operation) -> Response {
-    let Entered { caller, remaining } = match enter(&hub, peer.0, &headers).await {
+    let Entered { caller, remaining } = match enter(&hub, &peer, &headers).await {
         Ok(entered) => entered,
         Err(error) => return error.into_response(),
     };
@@ -49,7 +49,7 @@ async fn ask(hub: Arc<Hub>, peer: Peer, headers: HeaderMap, text: Body, operatio
         Ok(place) => place,
         Err(error) => return error.into_response(),
     };
-    let (format, asked) = match read_ask(&hub, &headers, text, operation).await {
+    let (format, asked) = match read_ask(&hub, &peer, &headers, text, operation).await {
         Ok(read) => read,
         Err(error) => return failed(query::refuse_unread(&hub, &caller, operation, error).await),
     };
@@ -64,12 +64,14 @@ async fn ask(hub: Arc<Hub>, peer: Peer, headers: HeaderMap, text: Body, operatio
 
 async fn read_ask(
     hub: &Hub,
+    peer: &Peer,
     headers: &HeaderMap,
     text: Body,
     operation: Operation,
 ) -> Result<(Format, Asked), Error> {
     let format = format(headers)?;
     let bytes = body(hub, headers, text).await?;
+    peer.asks_nothing_more()?;
     let asked = match operation {
         Operation::Query => Asked::Statement(read_json(&bytes)?),
         Operation::Lookup => Asked::Keys(read_json(&bytes)?),
@@ -130,10 +132,13 @@ async fn act(
     flow: impl AsyncFnOnce(&Hub, &policies::Caller, Act<'_>) -> Result<Given, Error>,
 ) -> Response {
     let done = async {
-        let Entered { caller, remaining } = enter(&hub, peer.0, headers).await?;
+        let Entered { caller, remaining } = enter(&hub, &peer, headers).await?;
         let key = header_text(headers, "idempotency-key");
         let act = |text| Act { operation, target: &target, text, idempotency_key: key.as_deref() };
-        let bytes = match body(&hub, headers, text).await {
+        let bytes = match body(&hub, headers, text)
+            .await
+            .and_then(|bytes| peer.asks_nothing_more().map(|()| bytes))
+        {
             Ok(bytes) => bytes,
             Err(error) => return Err(act(&[]).refuse_unread(&hub, &caller, error).await),
         };
@@ -187,7 +192,7 @@ async fn listed(
     flow: impl AsyncFnOnce(&Hub, &policies::Caller, &str, usize) -> Result<Value, Error>,
 ) -> Response {
     let list = async {
-        let Entered { caller, remaining } = enter(hub, peer.0, headers).await?;
+        let Entered { caller, remaining } = enter(hub, &peer, headers).await?;
         let (after, count) = paging(page.as_deref().unwrap_or_default(), hub.config.limits.list_max)?;
         Ok((flow(hub, &caller, &after, count).await?, remaining))
     };
@@ -213,7 +218,8 @@ fn paging(query: &str, list_max: usize) -> Result<(String, usize), Error> {
 
 pub async fn resource(State(hub): SharedHub, peer: Peer, Named(id): Named, headers: HeaderMap) -> Response {
     let read = async {
-        let Entered { caller, remaining } = enter(&hub, peer.0, &headers).await?;
+        let Entered { caller, remaining } = enter(&hub, &peer, &headers).await?;
+        peer.asks_nothing_more()?;
         let (value, tag) = publishing::one(&hub, &caller, &id).await?;
         Ok(((value, remaining), tag))
     };
@@ -260,7 +266,8 @@ async fn one(
     flow: impl AsyncFnOnce(&Hub, &policies::Caller, &str) -> Result<Value, Error>,
 ) -> Response {
     let read = async {
-        let Entered { caller, remaining } = enter(hub, peer.0, headers).await?;
+        let Entered { caller, remaining } = enter(hub, &peer, headers).await?;
+        peer.asks_nothing_more()?;
         Ok((flow(hub, &caller, &id).await?, remaining))
     };
     json(read.await, StatusCode::OK)
@@ -272,7 +279,8 @@ pub async fn side(State(hub): SharedHub, peer: Peer, Named(id): Named, headers: 
 
 pub async fn checkpoint(State(hub): SharedHub, peer: Peer, headers: HeaderMap) -> Response {
     let read = async {
-        let Entered { remaining, .. } = enter(&hub, peer.0, &headers).await?;
+        let Entered { remaining, .. } = enter(&hub, &peer, &headers).await?;
+        peer.asks_nothing_more()?;
         Ok((supervise::checkpoint(&hub).await?, remaining))
     };
     bytes(read.await, "text/plain; charset=utf-8")
@@ -280,7 +288,8 @@ pub async fn checkpoint(State(hub): SharedHub, peer: Peer, headers: HeaderMap) -
 
 pub async fn tile(State(hub): SharedHub, peer: Peer, Named(path): Named, headers: HeaderMap) -> Response {
     let read = async {
-        let Entered { caller, remaining } = enter(&hub, peer.0, &headers).await?;
+        let Entered { caller, remaining } = enter(&hub, &peer, &headers).await?;
+        peer.asks_nothing_more()?;
         Ok((supervise::tile(&hub, &caller, &path).await?, remaining))
     };
     bytes(read.await, "application/octet-stream")

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -32,9 +32,9 @@ pub struct Entered {
 }
 
 /// Admission before any signature is checked, then the token, then the account's own rate.
-pub async fn enter(hub: &Hub, peer: SocketAddr, headers: &HeaderMap) -> Result<Entered, Error> {
+pub async fn enter(hub: &Hub, peer: &Peer, headers: &HeaderMap) -> Result<Entered, Error> {
     let mut laps = Laps::start();
-    let source = source(hub, peer, headers);
+    let source = source(hub, peer.address, headers);
     hub.limits.admit(source)?;
     hub.metrics.lap(&mut laps, Step::Admit);
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
@@ -53,8 +53,13 @@ pub async fn enter(hub: &Hub, peer: SocketAddr, headers: &HeaderMap) -> Result<E
     };
     hub.metrics.lap(&mut laps, Step::Authenticate);
     match hub.limits.account(caller.account()) {
-        Ok(remaining) => Ok(Entered { caller, remaining }),
+        Ok(remaining) => {
+            let _set_once = peer.left.0.set(remaining);
+            Ok(Entered { caller, remaining })
+        }
         Err(error) => {
+            let quota_per_minute = hub.config.limits.account_per_minute;
+            let _set_once = peer.left.0.set(Remaining { quota_per_minute, remaining: 0 });
             hub.limits.count(caller.account().to_owned(), "rate");
             Err(error)
         }
@@ -63,7 +68,7 @@ pub async fn enter(hub: &Hub, peer: SocketAddr, headers: &HeaderMap) -> Result<E
 
 /// Admission alone, for what needs no token.
 pub fn admitted(hub: &Hub, peer: Peer, headers: &HeaderMap) -> Result<(), Error> {
-    hub.limits.admit(source(hub, peer.0, headers))
+    hub.limits.admit(source(hub, peer.address, headers))
 }
 
 /// The peer, or what a declared proxy says of it.
@@ -194,9 +199,11 @@ impl IntoResponse for Error {
 }
 
 /// Around every call: time and outcome to the metrics, and the headers every answer carries.
-pub async fn measure(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response {
+pub async fn measure(State(hub): State<Arc<Hub>>, mut request: Request, next: Next) -> Response {
     let start = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let left = Left::default();
+    request.extensions_mut().insert(left.clone());
     let mut response = if has_one_host(&request) {
         next.run(request).await
     } else {
@@ -205,6 +212,9 @@ pub async fn measure(State(hub): State<Arc<Hub>>, request: Request, next: Next) 
     let code = response.extensions().get::<Code>().map_or("ok", |code| code.0);
     hub.metrics.call(&route, code, start.elapsed().as_secs_f64());
     let headers = response.headers_mut();
+    if let Some(remaining) = left.0.get().filter(|_| !headers.contains_key("ratelimit")) {
+        rate_headers(headers, *remaining);
+    }
     // What is the same for everyone says so itself.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -220,5 +230,33 @@ fn has_one_host(request: &Request) -> bool {
     hosts == 1 || hosts == 0 && request.version() == axum::http::Version::HTTP_10
 }
 
-/// The peer's address, as the server puts it in.
-pub type Peer = ConnectInfo<SocketAddr>;
+/// What is left of the caller's rate, once it is known: told with every answer, good or bad.
+#[derive(Clone, Default)]
+struct Left(Arc<OnceLock<Remaining>>);
+
+/// Who is at the other end, and whether the path is followed by a `?` and more.
+pub struct Peer {
+    address: SocketAddr,
+    asks_more: bool,
+    left: Left,
+}
+
+impl Peer {
+    /// Only lists know parameters; one that is not known must not seem to count.
+    pub fn asks_nothing_more(&self) -> Result<(), Error> {
+        if self.asks_more {
+            return Err(Error::invalid("", "nothing may follow the path here; remove the `?` and the rest"));
+        }
+        Ok(())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Peer {
+    type Rejection = <ConnectInfo<SocketAddr> as FromRequestParts<S>>::Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let ConnectInfo(address) = ConnectInfo::from_request_parts(parts, state).await?;
+        let asks_more = parts.uri.query().is_some_and(|query| !query.is_empty());
+        Ok(Self { address, asks_more, left: parts.extensions.get().cloned().unwrap_or_default() })
+    }
+}

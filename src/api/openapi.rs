@@ -42,7 +42,12 @@ fn operation(route: &Route) -> Value {
         .map(|media| {
             let schema = match *media {
                 "application/json" => reference(schema),
-                "text/plain" | "text/html" | "text/csv" | "application/x-ndjson" => json!({"type": "string"}),
+                "text/plain"
+                | "text/html"
+                | "text/css"
+                | "text/javascript"
+                | "text/csv"
+                | "application/x-ndjson" => json!({"type": "string"}),
                 _ => json!({"type": "string", "format": "binary"}),
             };
             ((*media).to_owned(), json!({ "schema": schema }))

@@ -186,6 +186,9 @@ async fn paths_and_methods_tell_nothing() {
         ("GET", "/v1/resources?after=%27%20OR%201=1&limit=1", 200),
         ("GET", "/v1/resources?limit=100000", 422),
         ("GET", "/v1/resources?sql=1", 422),
+        ("GET", "/v1/resources/fixp.credit?as=reviewer", 422),
+        ("GET", "/v1/grants/x?department=data-authority", 422),
+        ("GET", "/v1/audit/checkpoint?old=1", 422),
     ] {
         let said: Said = range.hub.send(range.hub.call(method, ATTACKER, path)).await;
         range.keep(path, ATTACKER, &said);

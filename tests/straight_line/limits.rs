@@ -131,3 +131,33 @@ async fn calls_over_the_rate_of_an_account_wait_and_are_counted() {
         hub.audit("SELECT sum(rows) AS n FROM system.audit WHERE kind = 'window' AND code = 'rate'").await;
     assert_eq!(shed[0]["n"], json!(3));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_to_a_caller_tells_what_is_left() {
+    let hub = TestHub::start_with(Clock::fixed(NOW_US), |config| config.limits.account_per_minute = 6).await;
+    let left = |said: &crate::support::Said| {
+        let policy = said.headers.get("ratelimit-policy").map(String::as_str);
+        assert_eq!(policy, Some("\"calls\";q=6;w=60"), "{}", said.text());
+        said.headers["ratelimit"].clone()
+    };
+    for (path, status, expect) in [
+        ("/v1/grants", 200, "\"calls\";r=5"),
+        ("/v1/grants/none", 404, "\"calls\";r=4"),
+        ("/v1/grants?nothing=1", 422, "\"calls\";r=3"),
+        ("/v1/grants/none?x=1", 422, "\"calls\";r=2"),
+    ] {
+        let said = hub.get(OPERATOR, path).await;
+        assert_eq!((said.status, left(&said).as_str()), (status, expect), "{path}");
+    }
+    let said = hub.query(OPERATOR, "SELECT 1 FROM no.where").await.expect(404, "not_found");
+    assert_eq!(left(&said), "\"calls\";r=1");
+    // A parameter that nobody knows is refused and on record, like any other fault of a query.
+    let body = json!({"sql": "SELECT 1 AS one", "purpose": "minimum-living-allowance"});
+    let said = hub.post(OPERATOR, "/v1/queries?dry_run=true", &body).await.expect(422, "invalid");
+    assert_eq!(left(&said), "\"calls\";r=0");
+    assert!(said.receipt().is_some(), "on record");
+    let said = hub.get(OPERATOR, "/v1/grants").await.expect(429, "limit");
+    assert_eq!(left(&said), "\"calls\";r=0");
+    let stranger = hub.http.get(format!("{}/v1/grants", hub.base_url));
+    assert!(!hub.send(stranger).await.headers.contains_key("ratelimit"), "nobody is told nothing");
+}
