@@ -8,6 +8,7 @@ mod handshakes;
 pub mod openapi;
 mod patient;
 pub mod server;
+mod unread;
 
 use std::sync::Arc;
 

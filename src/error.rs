@@ -21,6 +21,8 @@ pub enum Error {
     /// A rate, unlike a quota, is counted per window and not recorded one by one: a flood must not fill the record.
     #[error("{what}; try again after {retry_after_s} s")]
     Rate { what: &'static str, retry_after_s: u64 },
+    #[error("the head of a call has at most {max} bytes and a hundred headers; send less")]
+    HeadTooLarge { max: usize },
     #[error("the {what} is larger than {max} bytes")]
     TooLarge { what: &'static str, max: usize },
     #[error("the input has faults; mend every one listed")]
@@ -91,6 +93,7 @@ impl Error {
             Self::WhichGrant(_) | Self::Conflict(_) => 409,
             Self::PreconditionFailed => 412,
             Self::TooLarge { .. } => 413,
+            Self::HeadTooLarge { .. } => 431,
             Self::MediaType => 415,
             Self::TooManyRows { .. }
             | Self::Invalid(_)
@@ -113,7 +116,7 @@ impl Error {
             Self::TooManyRows { .. } => "too_many_rows",
             Self::Unauthenticated(_) => "unauthenticated",
             Self::Limit { .. } | Self::Rate { .. } => "limit",
-            Self::TooLarge { .. } => "too_large",
+            Self::TooLarge { .. } | Self::HeadTooLarge { .. } => "too_large",
             Self::Invalid(_) | Self::Malformed(_) | Self::MediaType | Self::NotAcceptable | Self::Method => {
                 "invalid"
             }
@@ -252,6 +255,7 @@ mod tests {
         check(Error::TooLarge { what: "body", max: 1 }, 413, "too_large");
         check(Error::invalid("/a", "b"), 422, "invalid");
         check(Error::MediaType, 415, "invalid");
+        check(Error::HeadTooLarge { max: 1 }, 431, "too_large");
         check(Error::Malformed("x"), 400, "invalid");
         check(Error::NotAcceptable, 406, "invalid");
         check(Error::Method, 405, "invalid");

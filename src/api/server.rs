@@ -19,7 +19,11 @@ use tower_service::Service;
 use super::handshakes::{Handshakes, Turn};
 use super::patient::Patient;
 use super::router;
+use super::unread::Unread;
 use crate::hub::Hub;
+
+/// hyper reads into a buffer of this size at least.
+const HEAD_BYTES_MIN: usize = 8 << 10;
 
 type Answers = AddExtension<Router, ConnectInfo<SocketAddr>>;
 
@@ -31,7 +35,7 @@ pub async fn serve(hub: Arc<Hub>, listener: TcpListener) -> std::io::Result<()> 
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(limits.header_timeout_ms))
-        .max_buf_size(limits.header_bytes_max.max(8 << 10))
+        .max_buf_size(limits.header_bytes_max.max(HEAD_BYTES_MIN))
         .keep_alive(true);
     let mut make = router(hub.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let seats = Arc::new(Semaphore::new(limits.connections_max));
@@ -77,7 +81,7 @@ pub async fn serve(hub: Arc<Hub>, listener: TcpListener) -> std::io::Result<()> 
 
 /// In the clear, or after a handshake within its own ceilings.
 async fn connection(hub: &Hub, turn: Option<Turn>, stream: Patient<TcpStream>, talk: Talk) {
-    let (Some(tls), Some(turn)) = (&hub.tls, turn) else { return talk.over(stream).await };
+    let (Some(tls), Some(turn)) = (&hub.tls, turn) else { return talk.over(hub, stream).await };
     let handshake = turn.run(tls.acceptor().accept(stream));
     let shaken = tokio::select! {
         shaken = handshake => shaken,
@@ -85,7 +89,7 @@ async fn connection(hub: &Hub, turn: Option<Turn>, stream: Patient<TcpStream>, t
     };
     hub.metrics.handshake(shaken.as_ref().map_or_else(|ended| ended.as_str(), |_| "ok"));
     if let Ok(stream) = shaken {
-        talk.over(stream).await;
+        talk.over(hub, stream).await;
     }
 }
 
@@ -97,10 +101,19 @@ struct Talk {
 }
 
 impl Talk {
-    async fn over(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    async fn over(self, hub: &Hub, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let answers = TowerToHyperService::new(self.answers);
+        let stream = Unread::new(stream, hub.config.limits.header_bytes_max.max(HEAD_BYTES_MIN));
         let connection = self.builder.serve_connection(TokioIo::new(stream), answers);
         if let Err(cause) = self.watcher.watch(connection).await {
+            // The router never saw it, so it is counted here.
+            if cause.is_parse() {
+                hub.metrics.call(
+                    "none",
+                    if cause.is_parse_too_large() { "too_large" } else { "invalid" },
+                    0.0,
+                );
+            }
             tracing::debug!(%cause, "a connection ended early");
         }
     }

@@ -90,6 +90,9 @@ async fn a_message_is_read_one_way_or_refused() {
         let text = text.replace("$N", &format!("{good}~")).replace("$G", &good).replace("$P", &post);
         let (said, ended) = exchange(&hub, &text.replace('~', "\r\n"), *answers).await;
         let found = statuses(&said);
+        if *status >= 400 && !said.contains("\r\n\r\n{\"type\":\"urn:tongqu:problem:") {
+            let _written = writeln!(faults, "{what}: no problem in {said}");
+        }
         if found.len() != *answers || found.iter().any(|one| one != status) || ended != *ends {
             let _written = writeln!(faults, "{what}: {found:?}, ended {ended}");
         }
@@ -101,6 +104,16 @@ async fn a_message_is_read_one_way_or_refused() {
     let many: String = (0..10_000).map(|at| format!("x-{at}: 1\r\n")).collect();
     let (said, ended) = exchange(&hub, &format!("GET /livez HTTP/1.1\r\nhost: x\r\n{many}\r\n"), 1).await;
     assert_eq!((statuses(&said), ended), (vec![431], true), "ten thousand headers");
+    assert!(said.contains("\"code\":\"too_large\"") && said.contains("a hundred headers"), "{said}");
+    let metrics = hub.send(hub.http.get(format!("{}/metrics", hub.base_url))).await.text();
+    let counted = |code: &str| {
+        let line = metrics
+            .lines()
+            .find(|line| line.contains(&format!("code=\"{code}\"")) && line.contains("\"none\""));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).unwrap_or_default()
+    };
+    assert_eq!(counted("too_large"), 1, "counted: {metrics}");
+    assert!(counted("invalid") > 20, "counted: {metrics}");
 }
 
 fn statuses(said: &str) -> Vec<u16> {
