@@ -186,8 +186,10 @@ async fn serve(path: &Path) -> anyhow::Result<()> {
     let hub = Hub::open(config, Clock::system()).await?;
     declare(&hub).await?;
     let listener = tokio::net::TcpListener::bind(hub.config.hub.listen).await?;
+    // Told to stop from here on, it stops in order.
+    let stop = stop_signal();
     tracing::info!(address = %listener.local_addr()?, tls = hub.tls.is_some(), "serving");
-    serve_until(hub, listener, stopped(supervisor)).await
+    serve_until(hub, listener, stopped(supervisor, stop)).await
 }
 
 /// Before keys and rows are in memory.
@@ -200,8 +202,8 @@ pub fn no_core_dumps(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Tells the supervisor, from the moment the hub serves until it is told to stop.
-async fn stopped(supervisor: Option<Supervisor>) {
-    let Some(supervisor) = supervisor else { return stop_signal().await };
+async fn stopped(supervisor: Option<Supervisor>, stop: impl Future<Output = ()>) {
+    let Some(supervisor) = supervisor else { return stop.await };
     supervisor.say("READY=1");
     let alive = async {
         let Some(pace) = supervisor.pace else { return std::future::pending().await };
@@ -212,7 +214,7 @@ async fn stopped(supervisor: Option<Supervisor>) {
         }
     };
     tokio::select! {
-        () = stop_signal() => {}
+        () = stop => {}
         () = alive => {}
     }
     supervisor.say("STOPPING=1");
@@ -259,18 +261,17 @@ pub async fn serve_until(
     Ok(())
 }
 
-/// Interrupt or termination.
-pub async fn stop_signal() {
-    let mut terminate = match signal(SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(cause) => {
-            tracing::error!(%cause, "termination cannot be waited for");
-            return;
+/// Interrupt or termination, caught from this call on, whenever it is waited for.
+pub fn stop_signal() -> impl Future<Output = ()> {
+    let caught = signal(SignalKind::terminate()).and_then(|end| Ok((end, signal(SignalKind::interrupt())?)));
+    async move {
+        match caught {
+            Ok((mut terminate, mut interrupt)) => tokio::select! {
+                _interrupted = interrupt.recv() => {}
+                _terminated = terminate.recv() => {}
+            },
+            Err(cause) => tracing::error!(%cause, "a signal to stop cannot be waited for"),
         }
-    };
-    tokio::select! {
-        _interrupted = tokio::signal::ctrl_c() => {}
-        _terminated = terminate.recv() => {}
     }
 }
 

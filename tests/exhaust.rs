@@ -18,7 +18,7 @@ const GRACE: Duration = Duration::from_millis(500);
 /// only when it is far too late.
 const CROWDED: u32 = 10;
 /// Above the engine's ceiling of memory: the binary, its caches, answers on their way, what the allocator keeps.
-const RESIDENT_MIB_MAX: u64 = 640;
+const RESIDENT_MIB_MAX: u64 = 768;
 
 fn rounds() -> usize {
     std::env::var("TONGQU_EXHAUST").ok().and_then(|text| text.parse().ok()).unwrap_or(1)

@@ -54,7 +54,8 @@ const COMPLEX: &[&str] = &["too_complex"];
 const MEMORY: &[&str] = &["too_much_memory"];
 /// `cut`: ended after its first bytes were out.
 const BOUNDED: &[&str] = &["deadline", "too_much_memory", "too_many_rows", "cut"];
-const BOMB: &[&str] = &["ok", "deadline", "too_much_memory", "invalid", "source_unavailable"];
+const BOMB: &[&str] =
+    &["expression_failed", "ok", "deadline", "too_much_memory", "invalid", "source_unavailable"];
 const ANY: &[&str] = &["ok", "deadline", "too_much_memory", "too_many_rows", "too_complex"];
 
 fn endless(id: &'static str, sql: impl Into<String>) -> Case {

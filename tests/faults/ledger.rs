@@ -126,7 +126,8 @@ impl Client {
 
     async fn call(&self, call: reqwest::RequestBuilder, account: &'static str) -> Option<Answer> {
         let token = self.tokens.get(account).expect("a token");
-        let mut response = call.bearer_auth(token).send().await.ok()?;
+        let mut response =
+            call.bearer_auth(token).send().await.inspect_err(|gone| eprintln!("no answer: {gone:?}")).ok()?;
         let status = response.status().as_u16();
         let receipt = response.headers().get("tongqu-receipt");
         let receipt = receipt.map(|id| id.to_str().expect("ASCII").to_owned());
