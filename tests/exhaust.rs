@@ -1,7 +1,7 @@
 //! Resource exhaustion against the real binary: every case of the list again and again while a neighbour asks, and
 //! afterwards the process is there, in time, and as small as before.
 //!
-//! `TONGQU_EXHAUST=100` for the long form; one round in a plain run.
+//! `TONGQU_EXHAUST=1` or `100`: a long form only, since its ceilings need a quiet machine.
 
 mod cases;
 mod target;
@@ -20,12 +20,19 @@ const CROWDED: u32 = 10;
 /// Above the engine's ceiling of memory: the binary, its caches, answers on their way, what the allocator keeps.
 const RESIDENT_MIB_MAX: u64 = 768;
 
+/// How often the list is gone through; none without `TONGQU_EXHAUST`, since its ceilings are those of a quiet machine.
 fn rounds() -> usize {
-    std::env::var("TONGQU_EXHAUST").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+    std::env::var("TONGQU_EXHAUST").ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_on_the_list_stops_the_hub_or_makes_it_grow() {
+    if rounds() == 0 {
+        eprintln!(
+            "set TONGQU_EXHAUST=1 (or 100) to go through the whole list; it takes a quiet machine two minutes a round"
+        );
+        return;
+    }
     let target = Target::start(DEADLINE).await;
     let cases = cases::all();
     // Once through what is quick, so that caches and the allocator have their size.

@@ -140,7 +140,7 @@ fn cedar(count: usize) -> anyhow::Result<Cedar> {
         serde_json::json!({"purpose": "minimum-living-allowance", "now": 1_780_272_000_000_000_i64, "case_named": true}),
         None,
     )?;
-    let id = |text: &str| text.parse::<EntityUid>();
+    let id = |text: &str| text.parse::<EntityUid>().map_err(Box::new);
     let request = Request::new(
         id("Department::\"civil-affairs\"")?,
         id("Action::\"query\"")?,

@@ -43,7 +43,7 @@ impl PhysicalOptimizerRule for WeighedBuffers {
             let mut children: Vec<Arc<dyn ExecutionPlan>> = node.children().into_iter().cloned().collect();
             if node.is::<NestedLoopJoinExec>() {
                 if let Some(build) = children.first_mut() {
-                    *build = Gauge::new(build.clone(), Kind::Once(AtomicBool::new(false)));
+                    *build = Gauge::over(build.clone(), Kind::Once(AtomicBool::new(false)));
                 }
                 return Ok(Transformed::yes(replace_children_if_necessary(node, children)?));
             }
@@ -52,10 +52,10 @@ impl PhysicalOptimizerRule for WeighedBuffers {
             }
             let scale = Arc::new(Scale::default());
             if let Some(input) = children.first_mut() {
-                *input = Gauge::new(input.clone(), Kind::In(scale.clone()));
+                *input = Gauge::over(input.clone(), Kind::In(scale.clone()));
             }
             let window = replace_children_if_necessary(node, children)?;
-            Ok(Transformed::yes(Gauge::new(window, Kind::Out(scale)) as Arc<dyn ExecutionPlan>))
+            Ok(Transformed::yes(Gauge::over(window, Kind::Out(scale)) as Arc<dyn ExecutionPlan>))
         })?;
         Ok(wrapped.data)
     }
@@ -135,7 +135,7 @@ struct Gauge {
 }
 
 impl Gauge {
-    fn new(input: Arc<dyn ExecutionPlan>, kind: Kind) -> Arc<dyn ExecutionPlan> {
+    fn over(input: Arc<dyn ExecutionPlan>, kind: Kind) -> Arc<dyn ExecutionPlan> {
         Arc::new(Self { input, kind })
     }
 }
@@ -173,7 +173,7 @@ impl ExecutionPlan for Gauge {
             Kind::Out(scale) => Kind::Out(scale.clone()),
             Kind::Once(_) => Kind::Once(AtomicBool::new(false)),
         };
-        Ok(Self::new(input, kind))
+        Ok(Self::over(input, kind))
     }
 
     fn apply_expressions(

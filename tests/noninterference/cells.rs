@@ -94,7 +94,7 @@ pub fn secret(kind: ItemType, dice: &mut Dice) -> Cell {
         ItemType::Date => Cell::Date(*dice.one(&[-700_000, 2_900_000, 19_001, 1, 7_306])),
         ItemType::Timestamp => Cell::Timestamp(*dice.one(&[-62_000_000_000_000_000, DAY_US, 2, 0])),
         ItemType::Boolean if extreme > 3 => Cell::Unfit,
-        ItemType::Boolean => Cell::Boolean(extreme % 2 == 0),
+        ItemType::Boolean => Cell::Boolean(extreme.is_multiple_of(2)),
         ItemType::Binary => Cell::Binary(vec![0xCA; dice.below(900)]),
     }
 }

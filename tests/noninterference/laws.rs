@@ -33,7 +33,7 @@ pub async fn hold(range: &Range, mounted: &Mounted, world: &World, count: usize)
             panic!("a whole table is refused in world {seed}");
         };
         let mut parts = Vec::new();
-        for part in [format!("{test}"), format!("NOT ({test})"), format!("({test}) IS NULL")] {
+        for part in [test.to_string(), format!("NOT ({test})"), format!("({test}) IS NULL")] {
             match asked(range, mounted, &format!("SELECT * FROM lib_.{table} AS a WHERE {part}")).await {
                 Some(rows) => parts.push(rows),
                 None => break,

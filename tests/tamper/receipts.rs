@@ -150,7 +150,7 @@ fn named_twice(json: &str, random: &mut StdRng) -> String {
     let inside = |at: &&usize| {
         let quotes = json[..**at].matches('"').count();
         let (open, close) = (json[..**at].matches('[').count(), json[..**at].matches(']').count());
-        quotes % 2 == 0 && open == close
+        quotes.is_multiple_of(2) && open == close
     };
     let places: Vec<&usize> = places.iter().filter(inside).collect();
     let at = **places.choose(random).expect("a place");

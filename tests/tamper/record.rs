@@ -158,6 +158,7 @@ fn within(
     files.insert(name.clone(), join(&records, width));
 }
 
+#[allow(clippy::ptr_arg)] // one of many changes of one type
 fn swap_two(records: &mut Vec<Vec<u8>>, random: &mut StdRng) {
     let (one, two) = (random.random_range(0..records.len()), random.random_range(0..records.len()));
     records.swap(one, two);
@@ -177,6 +178,7 @@ fn repeat_one(records: &mut Vec<Vec<u8>>, random: &mut StdRng) {
     }
 }
 
+#[allow(clippy::ptr_arg)] // one of many changes of one type
 fn empty_one(records: &mut Vec<Vec<u8>>, random: &mut StdRng) {
     let full: Vec<usize> = (0..records.len()).filter(|at| !records[*at].is_empty()).collect();
     records[*full.choose(random).expect("a side object")].clear();

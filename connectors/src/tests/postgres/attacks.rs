@@ -126,11 +126,11 @@ async fn pushed_filters_lose_no_row_whatever_the_server_thinks_is_equal_or_less(
 async fn names_are_never_read_as_sql() {
     let column = "a\"; DROP TABLE victim; --";
     let schema = "sch\"ema; DROP TABLE victim; --";
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let (q, c) = (quoted(schema), quoted(column));
     let base = Base::new(&format!(
         "CREATE TABLE victim (n int4); INSERT INTO victim VALUES (1); CREATE SCHEMA {q}; GRANT USAGE ON SCHEMA {q} TO hub;\
         CREATE TABLE {q}.\"t'\"\"$1\" ({c} text, \"$1\" int4); INSERT INTO {q}.\"t'\"\"$1\" VALUES ('x', 5); GRANT SELECT ON {q}.\"t'\"\"$1\" TO hub",
-        q = format!("\"{}\"", schema.replace('"', "\"\"")),
-        c = format!("\"{}\"", column.replace('"', "\"\"")),
     ))
     .await;
     let binding = Binding::Postgres {
