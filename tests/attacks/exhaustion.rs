@@ -10,6 +10,9 @@ use super::range::{ATTACKER, Case, NO_PARAMS, Range, Want, over};
 use crate::support::PURPOSE;
 use Want::Code;
 
+/// One at a time: what one of them takes of the engine, another must not miss.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 const FUNCTION: Want = Code("function_not_allowed");
 const DEADLINE_MS: u64 = 1_500;
 
@@ -102,6 +105,7 @@ fn large() -> Vec<(&'static str, String, Want)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn growth_is_refused_before_memory_is_taken() {
+    let _alone = ALONE.lock().await;
     let range = Range::open().await;
     range.check(GROWTH).await;
     let large = large();
@@ -117,6 +121,7 @@ async fn growth_is_refused_before_memory_is_taken() {
 /// A143, A150: a statement beyond the gate costs nothing to speak of.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_large_is_refused_at_once() {
+    let _alone = ALONE.lock().await;
     let range = Range::open().await;
     for (id, sql, want) in large().into_iter().filter(|(_, _, want)| matches!(want, Code("too_complex"))) {
         let Code(code) = want else { unreachable!() };
@@ -131,6 +136,7 @@ async fn what_is_too_large_is_refused_at_once() {
 /// A135, A136, A130: an endless join ends at the deadline, gives its memory back and leaves the processor alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn endless_work_ends_at_the_deadline() {
+    let _alone = ALONE.lock().await;
     let range = Range::open_with(|config| config.engine.deadline_ms = DEADLINE_MS).await;
     range.copy(&big(200_000)).await;
     for (id, sql) in [
@@ -147,8 +153,8 @@ async fn endless_work_ends_at_the_deadline() {
         let (said, alive) = tokio::join!(range.query(id, sql, &params), range.alive());
         let took = start.elapsed();
         alive.expect("the neighbour is served");
-        // What piles up meets the memory ceiling first.
-        let bounded = id == "A135" && said.code() == "too_much_memory";
+        // What piles up meets the memory ceiling first, on a fast machine sooner.
+        let bounded = id.starts_with("A135") && said.code() == "too_much_memory";
         assert!(said.code() == "deadline" || bounded, "{id}: {}", said.text());
         assert!(took < Duration::from_millis(DEADLINE_MS + 500), "{id}: {took:?}");
         idle(&range, id, &before).await;
@@ -159,6 +165,7 @@ async fn endless_work_ends_at_the_deadline() {
 /// A154: who goes away stops the work, and that is on record.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_goes_away_stops_its_work() {
+    let _alone = ALONE.lock().await;
     let range = Range::open().await;
     range.copy(&big(200_000)).await;
     for sql in [
